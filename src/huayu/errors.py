@@ -1,0 +1,39 @@
+"""The errors that huayu raises: each says one plain sentence, in English and in Chinese."""
+
+from __future__ import annotations
+
+
+class HuayuError(Exception):
+    """Base of all errors meant for users. ``str(error)`` is the English sentence."""
+
+    def __init__(self, en: str, zh: str) -> None:
+        super().__init__(en)
+        self.en = en
+        self.zh = zh
+
+
+class ImageError(HuayuError):
+    """A picture cannot be read, or is over a cap."""
+
+
+class PromptError(HuayuError):
+    """A question is empty, malformed or longer than the model's context."""
+
+
+class CheckpointError(HuayuError):
+    """Weights, configuration or vocabulary are missing, foreign, damaged or unsafe."""
+
+
+class ModelError(HuayuError):
+    """No such model, or a model that cannot do what is asked of it."""
+
+
+class Cancelled(HuayuError):
+    """The caller stopped the work."""
+
+    def __init__(self) -> None:
+        super().__init__("Stopped.", "已停止。")
+
+
+class OptionError(HuayuError, ValueError):
+    """An option is out of range, or does not belong to the chosen search."""

@@ -1,0 +1,1 @@
+"""The model families: one folder each, one line each in :mod:`huayu.models.families`."""

@@ -1,0 +1,359 @@
+"""CPM-Bee: a bidirectional-context, causal-answer transformer over trees of text segments."""
+
+# B batch, T tokens, K cached + T tokens, D width, H heads, E words of the request's own, V vocabulary
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+
+from huayu.models.cpm_bee.configuration import CpmBeeConfig
+from huayu.models.cpm_bee.embedding import CpmBeeEmbedding
+from huayu.models.cpm_bee.position_bias import Layout, SegmentPositionBias
+
+RESIDUAL_SCALE = 1.05
+# What generation extends by one column for each new token, and how: the new token belongs to the answer's segment.
+_REPEATED = ("sample_ids", "span_ids", "segment_ids", "num_segments", "segment_rel_offset", "is_context")
+
+
+class CpmBeeRMSNorm(nn.Module):
+    """RMS norm that rounds to the model's dtype *before* the weight is applied. Source: spec viscpm §1.2."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, D) → (…, D)."""
+        variance = x.float().square().mean(dim=-1, keepdim=True)
+        return (x * torch.rsqrt(variance + self.eps)).to(x.dtype) * self.weight
+
+
+class CpmBeeAttention(nn.Module):
+    """Self-attention without biases; projections are divided by sqrt(fan-in) after the matmul.
+
+    The division stays outside the linear modules so that adapters and quantised replacements are scaled alike.
+    """
+
+    def __init__(self, config: CpmBeeConfig, cache_index: int) -> None:
+        super().__init__()
+        inner = config.num_attention_heads * config.head_dim
+        self.head_dim = config.head_dim
+        self.cache_index = cache_index
+        self.q_proj = nn.Linear(config.hidden_size, inner, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, inner, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, inner, bias=False)
+        self.o_proj = nn.Linear(inner, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, bias: Tensor, query_valid: Tensor | None, cache: Cache | None) -> Tensor:
+        """x (B, T, D); bias (B, H, T, K) with -inf where masked; query_valid (B, T, 1) or None → (B, T, D)."""
+        batch, tokens, dim = x.shape
+        q, k, v = (
+            proj(x).div(dim**0.5).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        if cache is not None:
+            k, v = cache.update(k, v, self.cache_index)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        out = out.transpose(1, 2).reshape(batch, tokens, -1)
+        if query_valid is not None:
+            out = out * query_valid  # a token that sees nothing (padding) attends to nothing
+        return self.o_proj(out) / out.shape[-1] ** 0.5
+
+
+class CpmBeeMLP(nn.Module):
+    """Gated feed-forward with exact GELU; the output projection divides before its matmul (fp16 range)."""
+
+    def __init__(self, config: CpmBeeConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        scale = x.shape[-1] ** 0.5
+        hidden = F.gelu(self.gate_proj(x) / scale) * (self.up_proj(x) / scale)
+        return self.down_proj(hidden / hidden.shape[-1] ** 0.5)
+
+
+class CpmBeeLayer(GradientCheckpointingLayer):
+    """Pre-norm block; either half may be absent (``mask_modules`` of the compressed models)."""
+
+    def __init__(self, config: CpmBeeConfig, has_attention: bool, has_mlp: bool, cache_index: int) -> None:
+        super().__init__()
+        self.has_attention, self.has_mlp = has_attention, has_mlp
+        if has_attention:
+            self.attention_norm = CpmBeeRMSNorm(config.hidden_size, config.rms_norm_eps)
+            self.attention = CpmBeeAttention(config, cache_index)
+        if has_mlp:
+            self.mlp_norm = CpmBeeRMSNorm(config.hidden_size, config.rms_norm_eps)
+            self.mlp = CpmBeeMLP(config)
+
+    def forward(self, x: Tensor, bias: Tensor, query_valid: Tensor | None, cache: Cache | None) -> Tensor:
+        """(B, T, D) → (B, T, D)."""
+        if self.has_attention:
+            x = (x + self.attention(self.attention_norm(x), bias, query_valid, cache)) / RESIDUAL_SCALE
+        if self.has_mlp:
+            x = (x + self.mlp(self.mlp_norm(x))) / RESIDUAL_SCALE
+        return x
+
+
+class CpmBeePreTrainedModel(PreTrainedModel):
+    """Base of the CPM-Bee classes."""
+
+    config_class = CpmBeeConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["CpmBeeLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding | SegmentPositionBias):
+            init.normal_(module.weight, std=self.config.initializer_range)
+        elif isinstance(module, CpmBeeRMSNorm):
+            init.ones_(module.weight)
+
+
+class CpmBeeModel(CpmBeePreTrainedModel):
+    """The language model without its output. Inputs are described at :class:`CpmBeeForCausalLM`."""
+
+    def __init__(self, config: CpmBeeConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = CpmBeeEmbedding(config.vocab_size, config.hidden_size)
+        self.position_bias = SegmentPositionBias(
+            config.position_bias_num_buckets,
+            config.position_bias_num_segment_buckets,
+            config.position_bias_max_distance,
+            config.num_attention_heads,
+        )
+        absent = config.mask_modules or [(False, False)] * config.num_hidden_layers
+        before = [sum(not a for a, _ in absent[:i]) for i in range(len(absent))]
+        self.layers = nn.ModuleList(
+            CpmBeeLayer(config, not no_attention, not no_mlp, before[i])
+            for i, (no_attention, no_mlp) in enumerate(absent)
+        )
+        self.norm = CpmBeeRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embed_tokens = value
+
+    def embed(self, input_ids: Tensor, subscripts: Tensor | None, request_vocab: Tensor | None) -> Tensor:
+        """Ids (B, T), subscripts (B, T) or None, request_vocab (B, E, 2) or None → (B, T, D).
+
+        Ids from the vocabulary's size on name rows of ``request_vocab`` and take id and subscript from there.
+        """
+        if request_vocab is None or request_vocab.shape[1] == 0:
+            return self.embed_tokens(input_ids, subscripts)
+        row = input_ids - self.config.vocab_size
+        own = row >= 0
+        entry = request_vocab.gather(1, row.clamp(min=0)[..., None].expand(-1, -1, 2))
+        subscripts = torch.zeros_like(input_ids) if subscripts is None else subscripts
+        base = torch.where(own, entry[..., 0], input_ids)
+        return self.embed_tokens(base, torch.where(own, entry[..., 1], subscripts))
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        token_subscripts: Tensor | None = None,
+        request_vocab: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """``hidden_states`` holds the input embeddings, then each block's output *before* the last norm."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        x = self.embed(input_ids, token_subscripts, request_vocab) if inputs_embeds is None else inputs_embeds
+        use_cache = self.config.use_cache if use_cache is None else use_cache
+        if use_cache and past_key_values is None and not self.training:
+            past_key_values = DynamicCache()
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        layout = self._layout(x, past, attention_mask, position_ids, kwargs)
+        bias = self._attention_bias(layout, x.shape[1])
+        query_valid = None
+        if attention_mask is not None and x.shape[1] > 1:
+            query_valid = layout.valid[:, -x.shape[1] :, None].to(x.dtype)
+        states = [x]
+        for layer in self.layers:
+            x = layer(x, bias, query_valid, past_key_values)
+            if output_hidden_states:
+                states.append(x)
+        return BaseModelOutputWithPast(
+            last_hidden_state=self.norm(x),
+            past_key_values=past_key_values,
+            hidden_states=tuple(states) if output_hidden_states else None,
+        )
+
+    def _layout(
+        self, x: Tensor, past: int, valid: Tensor | None, position_ids: Tensor | None, named: dict[str, Any]
+    ) -> Layout:
+        """Complete the metadata: what is absent describes one plain causal text in one segment."""
+        batch, keys = x.shape[0], past + x.shape[1]
+
+        def column(value: Tensor | None, default: int) -> Tensor:
+            if value is None:
+                return torch.full((batch, keys), default, dtype=torch.long, device=x.device)
+            if value.shape[-1] != keys:
+                raise ValueError(f"metadata must cover all {keys} cached and new tokens, got {value.shape[-1]}")
+            return value.long()
+
+        if position_ids is None:
+            position_ids = torch.arange(keys, device=x.device).expand(batch, -1)
+        table = named.get("segment_rel")
+        table = torch.zeros(batch, 1, dtype=torch.long, device=x.device) if table is None else table.long()
+        return Layout(
+            valid=column(valid, 1).bool(),
+            context=column(named.get("is_context"), 0).bool(),
+            sample_ids=column(named.get("sample_ids"), 0),
+            span_ids=column(named.get("span_ids"), 0),
+            segment_ids=column(named.get("segment_ids"), 0),
+            num_segments=column(named.get("num_segments"), 1),
+            segment_rel_offset=column(named.get("segment_rel_offset"), 0),
+            segment_rel=table,
+            position_ids=column(position_ids, 0),
+        )
+
+    def _attention_bias(self, layout: Layout, queries: int) -> Tensor:
+        """(B, H, T, K): position bias, -inf where masked; rows that see nothing are left open and zeroed later."""
+        positions = layout.position_ids
+        bias = self.position_bias(positions[:, -queries:], positions, layout.relations(queries))
+        hidden = ~layout.visible(queries) & layout.valid[:, -queries:, None]
+        return bias.masked_fill(hidden[:, None], float("-inf"))
+
+
+class CpmBeeForCausalLM(CpmBeePreTrainedModel, GenerationMixin):
+    """CPM-Bee with its tied output.
+
+    Tensors (B batch, T new tokens, K = cached + T): ``input_ids`` and ``token_subscripts`` (B, T); ``attention_mask``
+    (B, K) 1 valid; ``is_context``, ``sample_ids``, ``span_ids``, ``segment_ids``, ``num_segments``,
+    ``segment_rel_offset``, ``position_ids`` (B, K) int; ``segment_rel`` (B, R) int; ``request_vocab`` (B, E, 2) int,
+    rows (base id, subscript), padded with -1. All but the ids are optional: without them it is a plain causal model.
+
+    Source: spec viscpm §1.
+    """
+
+    def __init__(self, config: CpmBeeConfig) -> None:
+        super().__init__(config)
+        self.model = CpmBeeModel(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.embed_tokens = value
+
+    def get_output_embeddings(self) -> None:
+        """None: the input embedding itself computes the logits."""
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        request_vocab: Tensor | None = None,
+        loss_only: bool = False,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits (B, T', V + E) for the last ``logits_to_keep`` tokens (0: all; or a tensor of indices).
+
+        ``labels`` (B, T), -100 ignored, name for each token the one that comes next: they are already shifted, since
+        the end of an answer is a target but never an input. The loss is their mean cross entropy in fp32. With
+        ``loss_only`` logits are computed for labelled tokens alone and not returned.
+        """
+        kwargs.pop("return_dict", None)
+        out = self.model(input_ids=input_ids, request_vocab=request_vocab, **kwargs)
+        hidden, embedding = out.last_hidden_state, self.model.embed_tokens
+        logits = loss = None
+        if loss_only and labels is not None:
+            row, column = (labels != -100).nonzero(as_tuple=True)
+            own = None if request_vocab is None else request_vocab[row]
+            scores = embedding.logits(hidden[row, column][:, None], own)[:, 0]
+            loss = F.cross_entropy(scores.float(), labels[row, column].long())
+        else:
+            keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            logits = embedding.logits(hidden[:, keep], request_vocab)
+            if labels is not None:
+                targets = labels[:, keep].flatten().long()
+                loss = F.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=-100)
+        return CausalLMOutputWithPast(
+            loss=loss, logits=logits, past_key_values=out.past_key_values, hidden_states=out.hidden_states
+        )
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        is_first_iteration: bool | None = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The new tokens, with the metadata of all tokens."""
+        return generation_step(input_ids, next_sequence_length, past_key_values, inputs_embeds, kwargs)
+
+    def _update_model_kwargs_for_generation(
+        self, outputs: Any, model_kwargs: dict[str, Any], is_encoder_decoder: bool = False, num_new_tokens: int = 1
+    ) -> dict[str, Any]:
+        updated = super()._update_model_kwargs_for_generation(
+            outputs, model_kwargs, is_encoder_decoder=is_encoder_decoder, num_new_tokens=num_new_tokens
+        )
+        return extend_metadata(updated, num_new_tokens)
+
+
+def extend_metadata(model_kwargs: dict[str, Any], num_new_tokens: int = 1) -> dict[str, Any]:
+    """Repeat the last column of the per-token metadata for each new token (they go on in the answer's segment)."""
+    for name in _REPEATED:
+        if (value := model_kwargs.get(name)) is not None:
+            last = value[:, -1:].expand(-1, num_new_tokens)
+            model_kwargs[name] = torch.cat([value, last], dim=1)
+    return model_kwargs
+
+
+def generation_step(
+    input_ids: Tensor,
+    new_tokens: int | None,
+    past_key_values: Cache | None,
+    inputs_embeds: Tensor | None,
+    kwargs: dict[str, Any],
+) -> dict[str, Any]:
+    """Model inputs of one step of ``generate``: everything that describes only the prompt is left out later on."""
+    cached = 0 if past_key_values is None else past_key_values.get_seq_length()
+    inputs: dict[str, Any] = {**kwargs, "past_key_values": past_key_values}
+    subscripts = inputs.pop("token_subscripts", None)
+    if cached:
+        length = new_tokens or 1
+        inputs["input_ids"] = input_ids[:, -length:]
+        for name in ("pixel_values", "image_embeds", "image_token_index"):
+            inputs.pop(name, None)
+        return inputs
+    if inputs_embeds is not None and inputs_embeds.shape[1] >= input_ids.shape[1]:
+        inputs["inputs_embeds"] = inputs_embeds
+        return inputs
+    inputs["input_ids"] = input_ids
+    if subscripts is not None:
+        inputs["token_subscripts"] = F.pad(subscripts, (0, input_ids.shape[1] - subscripts.shape[1]))
+    if (index := inputs.get("image_token_index")) is not None:
+        inputs["image_token_index"] = F.pad(index, (0, input_ids.shape[1] - index.shape[1]), value=-1)
+    return inputs

@@ -1,0 +1,1 @@
+"""The one place that asks which device, number format, language or optional package there is."""
