@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -17,11 +17,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 
 from huayu.models.cpm_bee.configuration import CpmBeeConfig
 from huayu.models.cpm_bee.embedding import CpmBeeEmbedding
+from huayu.models.cpm_bee.generation import METADATA, PackedGenerationMixin
 from huayu.models.cpm_bee.position_bias import Layout, SegmentPositionBias
 
 RESIDUAL_SCALE = 1.05
-# What generation extends by one column for each new token, and how: the new token belongs to the answer's segment.
-_REPEATED = ("sample_ids", "span_ids", "segment_ids", "num_segments", "segment_rel_offset", "is_context")
+# Arguments that transformers hands to every model; they carry nothing for this one.
+_FROM_THE_LIBRARY = ("return_dict", "output_attentions", "cache_position", "num_items_in_batch")
 
 
 class CpmBeeRMSNorm(nn.Module):
@@ -209,6 +210,8 @@ class CpmBeeModel(CpmBeePreTrainedModel):
         self, x: Tensor, past: int, valid: Tensor | None, position_ids: Tensor | None, named: dict[str, Any]
     ) -> Layout:
         """Complete the metadata: what is absent describes one plain causal text in one segment."""
+        if unknown := set(named) - {*METADATA, *_FROM_THE_LIBRARY}:
+            raise TypeError(f"unknown model inputs: {', '.join(sorted(unknown))}")
         batch, keys = x.shape[0], past + x.shape[1]
 
         def column(value: Tensor | None, default: int) -> Tensor:
@@ -242,7 +245,7 @@ class CpmBeeModel(CpmBeePreTrainedModel):
         return bias.masked_fill(hidden[:, None], float("-inf"))
 
 
-class CpmBeeForCausalLM(CpmBeePreTrainedModel, GenerationMixin):
+class CpmBeeForCausalLM(CpmBeePreTrainedModel, PackedGenerationMixin):
     """CPM-Bee with its tied output.
 
     Tensors (B batch, T new tokens, K = cached + T): ``input_ids`` and ``token_subscripts`` (B, T); ``attention_mask``
@@ -282,7 +285,6 @@ class CpmBeeForCausalLM(CpmBeePreTrainedModel, GenerationMixin):
         the end of an answer is a target but never an input. The loss is their mean cross entropy in fp32. With
         ``loss_only`` logits are computed for labelled tokens alone and not returned.
         """
-        kwargs.pop("return_dict", None)
         out = self.model(input_ids=input_ids, request_vocab=request_vocab, **kwargs)
         hidden, embedding = out.last_hidden_state, self.model.embed_tokens
         logits = loss = None
@@ -300,60 +302,3 @@ class CpmBeeForCausalLM(CpmBeePreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=out.past_key_values, hidden_states=out.hidden_states
         )
-
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        next_sequence_length: int | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        is_first_iteration: bool | None = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """The new tokens, with the metadata of all tokens."""
-        return generation_step(input_ids, next_sequence_length, past_key_values, inputs_embeds, kwargs)
-
-    def _update_model_kwargs_for_generation(
-        self, outputs: Any, model_kwargs: dict[str, Any], is_encoder_decoder: bool = False, num_new_tokens: int = 1
-    ) -> dict[str, Any]:
-        updated = super()._update_model_kwargs_for_generation(
-            outputs, model_kwargs, is_encoder_decoder=is_encoder_decoder, num_new_tokens=num_new_tokens
-        )
-        return extend_metadata(updated, num_new_tokens)
-
-
-def extend_metadata(model_kwargs: dict[str, Any], num_new_tokens: int = 1) -> dict[str, Any]:
-    """Repeat the last column of the per-token metadata for each new token (they go on in the answer's segment)."""
-    for name in _REPEATED:
-        if (value := model_kwargs.get(name)) is not None:
-            last = value[:, -1:].expand(-1, num_new_tokens)
-            model_kwargs[name] = torch.cat([value, last], dim=1)
-    return model_kwargs
-
-
-def generation_step(
-    input_ids: Tensor,
-    new_tokens: int | None,
-    past_key_values: Cache | None,
-    inputs_embeds: Tensor | None,
-    kwargs: dict[str, Any],
-) -> dict[str, Any]:
-    """Model inputs of one step of ``generate``: everything that describes only the prompt is left out later on."""
-    cached = 0 if past_key_values is None else past_key_values.get_seq_length()
-    inputs: dict[str, Any] = {**kwargs, "past_key_values": past_key_values}
-    subscripts = inputs.pop("token_subscripts", None)
-    if cached:
-        length = new_tokens or 1
-        inputs["input_ids"] = input_ids[:, -length:]
-        for name in ("pixel_values", "image_embeds", "image_token_index"):
-            inputs.pop(name, None)
-        return inputs
-    if inputs_embeds is not None and inputs_embeds.shape[1] >= input_ids.shape[1]:
-        inputs["inputs_embeds"] = inputs_embeds
-        return inputs
-    inputs["input_ids"] = input_ids
-    if subscripts is not None:
-        inputs["token_subscripts"] = F.pad(subscripts, (0, input_ids.shape[1] - subscripts.shape[1]))
-    if (index := inputs.get("image_token_index")) is not None:
-        inputs["image_token_index"] = F.pad(index, (0, input_ids.shape[1] - index.shape[1]), value=-1)
-    return inputs

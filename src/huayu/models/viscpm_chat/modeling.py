@@ -9,18 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from huayu.models.beit3.modeling import Beit3Model
-from huayu.models.cpm_bee.modeling import (
-    CpmBeeForCausalLM,
-    CpmBeeRMSNorm,
-    extend_metadata,
-    generation_step,
-)
+from huayu.models.cpm_bee.generation import PackedGenerationMixin
+from huayu.models.cpm_bee.modeling import CpmBeeForCausalLM, CpmBeeRMSNorm
 from huayu.models.cpm_bee.position_bias import SegmentPositionBias
 from huayu.models.viscpm_chat.configuration import VisCPMChatConfig
 
@@ -38,7 +33,7 @@ class VisCPMChatProjector(nn.Module):
         return self.linear_2(F.gelu(self.linear_1(x)))
 
 
-class VisCPMChatForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class VisCPMChatForConditionalGeneration(PreTrainedModel, PackedGenerationMixin):
     """Answers about pictures. Source: spec viscpm §3.2.
 
     Beside the tensors of :class:`CpmBeeForCausalLM` it takes ``image_token_index`` (B, T), -1 for text and ``p·Q + q``
@@ -127,23 +122,3 @@ class VisCPMChatForConditionalGeneration(PreTrainedModel, GenerationMixin):
             request_vocab=request_vocab,
             **kwargs,
         )
-
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        next_sequence_length: int | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        is_first_iteration: bool | None = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """The new tokens, with the metadata of all tokens; pictures only with the prompt."""
-        return generation_step(input_ids, next_sequence_length, past_key_values, inputs_embeds, kwargs)
-
-    def _update_model_kwargs_for_generation(
-        self, outputs: Any, model_kwargs: dict[str, Any], is_encoder_decoder: bool = False, num_new_tokens: int = 1
-    ) -> dict[str, Any]:
-        updated = super()._update_model_kwargs_for_generation(
-            outputs, model_kwargs, is_encoder_decoder=is_encoder_decoder, num_new_tokens=num_new_tokens
-        )
-        return extend_metadata(updated, num_new_tokens)
