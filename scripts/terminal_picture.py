@@ -8,6 +8,7 @@ Without arguments it records the commands of the README. The PNG wants a monospa
 from __future__ import annotations
 
 import fcntl
+import html
 import io
 import os
 import pty
@@ -19,6 +20,7 @@ import termios
 from pathlib import Path
 
 import resvg_py
+from rich.cells import cell_len
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
@@ -26,6 +28,7 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "images" / "terminal.svg"
 COLUMNS = 88
+ASPECT = 0.55  # a cell's width in font heights
 COMMANDS = (
     'huayu chat examples/table.png "图里有什么？"',
     'huayu chat examples/table.png "What colour is the background?"',
@@ -73,9 +76,16 @@ def draw(session: list[tuple[str, str]]) -> str:
     for command, output in session:
         console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
         console.print(Text.from_ansi(output), end="\n\n")
-    svg = console.export_svg(title="huayu 画语", theme=THEME, unique_id="huayu")
+    svg = console.export_svg(title="huayu 画语", theme=THEME, font_aspect_ratio=ASPECT, unique_id="huayu")
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
-    return re.sub(r"font-family: [^;]*;", f"font-family: {FONTS};", svg)
+    svg = re.sub(r"font-family: [^;]*;", f"font-family: {FONTS};", svg)
+    return re.sub(r'textLength="[^"]*"([^>]*)>([^<]*)<', by_cells, svg)
+
+
+def by_cells(text: re.Match[str]) -> str:
+    """rich counts characters where it should count cells: a Chinese one has two."""
+    length = cell_len(html.unescape(text[2])) * 20 * ASPECT
+    return f'textLength="{length:g}"{text[1]}>{text[2]}<'
 
 
 def main(commands: tuple[str, ...]) -> None:

@@ -87,6 +87,14 @@ def test_no_unlicensed_file_is_committed() -> None:
     assert max(path.stat().st_size for path in tracked()) < 40_000_000
 
 
+def test_notice_names_every_collection() -> None:
+    from huayu.data.pictograms import PACKAGES
+
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8").splitlines()
+    for package in PACKAGES:
+        assert any(package.author in line and package.licence in line for line in notice), package.style
+
+
 def test_wheel_holds_the_model_and_the_licences(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
