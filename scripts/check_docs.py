@@ -97,7 +97,8 @@ def check(page: Path) -> list[str]:
 def main() -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     wrong = [line for page in PAGES if page.exists() for line in check(page)]
-    print(*wrong, sep="\n", file=sys.stderr)
+    for line in wrong:
+        print(line, file=sys.stderr)
     return 1 if wrong else 0
 
 
