@@ -1,0 +1,1 @@
+"""Commands that make the figures of the documentation; each prints one JSON object."""

@@ -1,0 +1,147 @@
+"""From what a user calls a model to files on this disk. No torch."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from huayu import embedded
+from huayu.checkpoints import hub, published, sniff
+from huayu.errors import CheckpointError, ModelError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model lies.
+
+    ``form``: ``"folder"`` (config.json and weights under its model's own names) or ``"state_dict"`` (weights under the
+    published names). ``path``: that folder, or the file of weights. ``family``: a key of the table of families; None
+    for a folder of another library's model, or for a file whose keys have not been looked at. ``name``: what it was
+    asked for by. ``revision``: the commit, for what came from a hub.
+    """
+
+    path: Path
+    form: str
+    family: str | None
+    name: str
+    revision: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the files beside the weights."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+
+def locate(name: str | Path | None = None, kind: str = "chat") -> Source:
+    """Find a model: None (the embedded one), an embedded name, a folder, a file, a published name, or a hub id.
+
+    A hub id is ``owner/name``, with ``/file`` for one of several files of weights and ``@revision`` for a version; what
+    exists on the disk goes before the hub. Raises ModelError for a name that is none of these, CheckpointError for
+    files that are missing, half downloaded or foreign.
+    """
+    if name is None:
+        name = embedded.default(kind)
+        if name is None:
+            raise ModelError(f"No model for {kind} is in the package.", f"软件包中没有用于 {kind} 的模型。")
+    text = str(name)
+    if text in embedded.EMBEDDED:
+        return _embedded(text, kind)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _in_folder(path, text)
+    if path.is_file():
+        return _in_file(path, text)
+    if _looks_like_a_path(name, text):
+        raise CheckpointError(f"There is no file or folder {text}.", f"没有文件或文件夹 {text}。")
+    return _from_hub(text, kind)
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """``config.json`` of a folder; None when there is none. CheckpointError when it is not a JSON object."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} is damaged: it is not a JSON object.", f"{path} 已损坏：不是 JSON 对象。")
+    return config
+
+
+def _embedded(name: str, kind: str) -> Source:
+    if embedded.EMBEDDED[name] != kind:
+        raise ModelError(f"{name} is not a model for {kind}.", f"{name} 不是用于 {kind} 的模型。")
+    folder = embedded.folder(name)
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"The weights of {name} are not in this installation.", f"此安装中没有 {name} 的权重。"
+        )
+    return _in_folder(folder, name)
+
+
+def _in_folder(folder: Path, name: str, revision: str | None = None) -> Source:
+    sniff.check_no_half_download(folder)
+    config = read_config(folder)
+    model_type = str((config or {}).get("model_type", ""))
+    if model_type in published.PUBLISHED_MODEL_TYPES or not model_type:
+        weights = sniff.weight_files(folder).files
+        family = published.PUBLISHED_MODEL_TYPES.get(model_type)
+        return Source(weights[0] if len(weights) == 1 else folder, "state_dict", family, name, revision)
+    return Source(folder, "folder", model_type if model_type in _families() else None, name, revision)
+
+
+def _in_file(path: Path, name: str, revision: str | None = None) -> Source:
+    if path.suffix not in sniff.WEIGHT_SUFFIXES:
+        raise CheckpointError(
+            f"{path} is not a file of weights; accepted are {', '.join(sniff.WEIGHT_SUFFIXES)} and folders.",
+            f"{path} 不是权重文件；可接受 {'、'.join(sniff.WEIGHT_SUFFIXES)} 及文件夹。",
+        )
+    sniff.file_kind(path)
+    config = read_config(path.parent) or {}
+    model_type = str(config.get("model_type", ""))
+    if path.name == "model.safetensors" and model_type and model_type not in published.PUBLISHED_MODEL_TYPES:
+        return _in_folder(path.parent, name, revision)
+    return Source(path, "state_dict", published.PUBLISHED_MODEL_TYPES.get(model_type), name, revision)
+
+
+def _from_hub(text: str, kind: str) -> Source:
+    match = hub.HUB_ID.fullmatch(text)
+    known = published.by_name(text if match is None else match["repo"])
+    if known is None and match is None:
+        close = difflib.get_close_matches(text, published.names(), n=2, cutoff=0.5) or published.names()[:3]
+        raise ModelError(
+            f"There is no model called {text}. Names look like {', '.join(close)}; a path or a hub id is good too.",
+            f"没有名为 {text} 的模型。可用的名称如 {'、'.join(close)}；也可给出路径或 hub id。",
+        )
+    if known is not None and known.kind != kind:
+        raise ModelError(f"{known.name} is not a model for {kind}.", f"{known.name} 不是用于 {kind} 的模型。")
+    if known is not None and not known.usable:
+        raise ModelError(f"huayu cannot open {known.name} yet.", f"huayu 目前还不能打开 {known.name}。")
+    file, revision = (match["file"], match["revision"]) if match else (None, None)
+    files = (file,) if file else known.files if known else ()
+    repo = known.repository if known else str(match and match["repo"])
+    fetched = hub.fetch(repo, revision, files)
+    if len(files) == 1:
+        return _in_file(fetched.folder / files[0], text, fetched.revision)
+    return _in_folder(fetched.folder, text, fetched.revision)
+
+
+def _looks_like_a_path(name: str | Path, text: str) -> bool:
+    return (
+        isinstance(name, Path)
+        or text.startswith(("/", ".", "~"))
+        or "\\" in text
+        or text.count("/") > 2
+        or (text.endswith(sniff.WEIGHT_SUFFIXES) and text.count("/") < 2)
+    )
+
+
+def _families() -> dict[str, str]:
+    # Named by a string: the table of families is a layer above, and reading it imports no family.
+    return import_module("huayu.models.families").FAMILIES

@@ -1,0 +1,113 @@
+"""The CPM-Bee vocabulary: found where the user has it, told by its hash. It is not part of this package."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from huayu.errors import CheckpointError
+
+# Of the file without a final newline, as the VisCPM repository has it; the CPM-Bee repository's copy ends in one.
+BEE_MD5 = "e170eab24d31155844408627fbb17878"
+BEE_SIZE = 629410
+NAMES = ("vocab.txt", "bee.txt")
+_SUBFOLDERS = ("", "vocabs", "vocab", "cpm_tokenizers/vocabs")
+_MAX_LOOKED_AT = 2000
+
+
+def home() -> Path:
+    """The folder for the user's own files: HUAYU_HOME, else ``~/.cache/huayu``. It is never made by reading."""
+    return Path(os.environ.get("HUAYU_HOME") or Path.home() / ".cache" / "huayu").expanduser()
+
+
+def vocabulary_md5(path: str | Path) -> str:
+    """md5 of a vocabulary file; one final newline does not count."""
+    data = Path(path).read_bytes()
+    return hashlib.md5(data.removesuffix(b"\n"), usedforsecurity=False).hexdigest()
+
+
+def find_vocabulary(folder: str | Path, path: str | Path | None = None, md5: str | None = BEE_MD5) -> Path:
+    """The vocabulary file for the checkpoint in ``folder`` (or the checkpoint's own file).
+
+    Looked for, in this order: ``path``; HUAYU_VOCAB; ``vocab.txt`` or ``bee.txt`` in the folder; the same in
+    :func:`home`; with the published ``md5``, any file of that size and hash in the folder, beside it, or in ``vocabs/``.
+    ``md5`` None takes any file of the right name, as for a model with a vocabulary of its own. Raises CheckpointError:
+    a named file that is not there or has another hash; nothing found.
+    """
+    folder = Path(folder)
+    folder = folder if folder.is_dir() else folder.parent
+    for named in (path, os.environ.get("HUAYU_VOCAB")):
+        if named:
+            return _named(Path(named).expanduser(), md5)
+    others: list[Path] = []
+    for candidate in _usual_places(folder, only_own=md5 is None):
+        if md5 is None or vocabulary_md5(candidate) == md5:
+            return candidate
+        others.append(candidate)
+    if md5 == BEE_MD5:
+        for candidate in _same_size(folder):
+            if vocabulary_md5(candidate) == md5:
+                return candidate
+    raise CheckpointError(*_not_found(folder, others))
+
+
+def _named(path: Path, md5: str | None) -> Path:
+    if path.is_dir():
+        return find_vocabulary(path, md5=md5) if not os.environ.get("HUAYU_VOCAB") else _first_in(path, md5)
+    if not path.is_file():
+        raise CheckpointError(f"There is no vocabulary file {path}.", f"找不到词表文件 {path}。")
+    if md5 and vocabulary_md5(path) != md5:
+        found = vocabulary_md5(path)
+        raise CheckpointError(
+            f"{path} is not the vocabulary of this model: md5 {found}, wanted {md5}.",
+            f"{path} 不是该模型的词表：md5 为 {found}，应为 {md5}。",
+        )
+    return path
+
+
+def _first_in(folder: Path, md5: str | None) -> Path:
+    for name in NAMES:
+        if (folder / name).is_file():
+            return _named(folder / name, md5)
+    raise CheckpointError(f"There is no vocabulary file in {folder}.", f"{folder} 中没有词表文件。")
+
+
+def _usual_places(folder: Path, only_own: bool) -> Iterator[Path]:
+    for place in (folder,) if only_own else (folder, home()):
+        for name in NAMES:
+            if (place / name).is_file():
+                yield place / name
+
+
+def _same_size(folder: Path) -> Iterator[Path]:
+    places = dict.fromkeys(base / sub for base in (folder, folder.parent, home()) for sub in _SUBFOLDERS)
+    looked_at = 0
+    for place in places:
+        for candidate in _files(place):
+            looked_at += 1
+            if looked_at > _MAX_LOOKED_AT:
+                return
+            if 0 <= candidate.stat().st_size - BEE_SIZE <= 1:
+                yield candidate
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    try:
+        return sorted(p for p in folder.iterdir() if p.is_file())
+    except OSError:
+        return []
+
+
+def _not_found(folder: Path, others: list[Path]) -> tuple[str, str]:
+    other_en = f" ({others[0]} is another vocabulary)" if others else ""
+    other_zh = f"（{others[0]} 是另一个词表）" if others else ""
+    return (
+        f"The vocabulary of {folder} was not found{other_en}. Put vocab.txt into that folder, or name it with --vocab or "
+        f"HUAYU_VOCAB. The published one is vocab.txt in openbmb/VisCPM-Chat, or vocabs/bee.txt in the VisCPM and "
+        f"CPM-Bee repositories (md5 {BEE_MD5}).",
+        f"找不到 {folder} 的词表{other_zh}。请把 vocab.txt 放进该文件夹，或用 --vocab 或 HUAYU_VOCAB 指明。"
+        f"已发布的词表是 openbmb/VisCPM-Chat 中的 vocab.txt，或 VisCPM、CPM-Bee 代码库中的 vocabs/bee.txt"
+        f"（md5 {BEE_MD5}）。",
+    )
