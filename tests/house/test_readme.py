@@ -1,0 +1,61 @@
+"""README and docs promise only commands and options that exist, and both READMEs show the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").glob("*.md"))]
+READMES = PAGES[:2]
+LINE = re.compile(r"^(?:\$ )?huayu (?P<rest>[a-z].*)$", re.MULTILINE)
+INLINE = re.compile(r"`huayu (?P<rest>[a-z][^`]*)`")
+
+
+def command_lines(page: Path) -> list[list[str]]:
+    text = page.read_text(encoding="utf-8")
+    found = [match["rest"] for pattern in (LINE, INLINE) for match in pattern.finditer(text)]
+    return [shlex.split(rest, comments=True) for rest in found]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page: Path) -> None:
+    import typer
+
+    from huayu.cli.main import app
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, *arguments in command_lines(page):
+        assert name in commands, f"huayu {name}"
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        for argument in arguments:
+            if argument.startswith("--"):
+                assert argument.split("=")[0] in options, f"huayu {name} {argument}"
+
+
+def test_some_command_was_found() -> None:
+    assert ["chat", "examples/table.png", "图里有什么？"] in command_lines(READMES[0])
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_the_two_commands(readme: Path) -> None:
+    text = readme.read_text(encoding="utf-8")
+    assert "python3 dev.py demo" in text
+    assert "python3 dev.py test" in text
+
+
+def test_both_readmes_run_the_same() -> None:
+    spec = importlib.util.spec_from_file_location("check_docs", ROOT / "scripts" / "check_docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    check_docs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(check_docs)
+    english, chinese = (
+        [(info, code) for info, _, code in check_docs.blocks(page) if info.endswith(" run")] for page in READMES
+    )
+    assert english == chinese
+    assert len(english) >= 2
