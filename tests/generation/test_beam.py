@@ -108,16 +108,14 @@ def test_the_last_step_closes_every_answer_after_two_more_tokens_than_asked():
     assert len(stepper.calls) == 6
 
 
-def test_one_beam_closes_an_answer_when_eos_ranks_second_and_goes_on():
+@pytest.mark.parametrize(("eos_logit", "closes"), [(6.0, True), (4.0, False)])
+def test_eos_closes_an_answer_only_above_the_last_live_beam_and_the_search_goes_on(eos_logit, closes):
     values = [-50.0] * VOCABULARY
-    values[3], values[EOS] = 5.0, 4.0
-    options = BeamOptions(num_beams=1, max_new_tokens=3, length_penalty=3.0)
-    search = BeamSearch(FixedStepper(values, 1), [ONE_ANSWER], SPECIAL, options)
-    steps = iter(search)
-    next(steps)
-    assert search.tracks[0].closed.best.token_ids == (EOS,)
+    values[3], values[EOS] = 5.0, eos_logit
+    search = BeamSearch(FixedStepper(values, 1), [ONE_ANSWER], SPECIAL, BeamOptions(1, 3, length_penalty=3.0))
+    next(iter(search))
+    assert [hypothesis.token_ids for hypothesis in search.tracks[0].closed.kept] == [(EOS,)] * closes
     assert search.tracks[0].beams[0].token == 3
-    assert not search.tracks[0].done
 
 
 @pytest.mark.parametrize("allow_unk", [False, True])

@@ -6,9 +6,8 @@ import torch
 
 from huayu.models.cpm_bee import BeeVocabulary, CpmBeeConfig, CpmBeeForCausalLM
 
-LINES = (
-    "<pad> <unk> <mask> <sep> </n> </_> <s> </s> <root> <ans> <option> question context image a b c d e f 猫 狗 是 ？"
-).split(" ")
+SPECIAL = ["<pad>", "<unk>", "<mask>", "<sep>", "</n>", "</_>", "<s>", "</s>", "<root>", "<ans>", "<option>"]
+LINES = [*SPECIAL, "question", "context", "image", *"abcdef猫狗是？"]
 
 
 def vocabulary():

@@ -46,7 +46,7 @@ class _Track:
     def settle(self, eos: int) -> None:
         """Extend ``stable`` by what all live beams and the best closed answer agree on."""
         best = self.closed.best
-        if self.done:
+        if self.done and best:
             self.stable = list(_without_eos(best.path, eos)[0])
             return
         paths = [beam.path for beam in self.beams] + ([best.path] if best else [])

@@ -33,7 +33,13 @@ class GrowingLayer(DynamicLayer):
         self._show()
         self.is_initialized = True
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self,
+        key_states: Tensor,
+        value_states: Tensor,
+        *args: Any,  # noqa: ARG002 (the library's signature)
+        **kwargs: Any,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
         """Append ``key_states`` and ``value_states`` (N, H, T, D); returns all keys and values (N, H, L + T, D)."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)

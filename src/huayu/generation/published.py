@@ -53,9 +53,7 @@ class ModelStepper:
             if inputs.get(name) is not None
         }
         self.constant = {
-            name: inputs[name].repeat_interleave(num_beams, 0)
-            for name in _PER_SENTENCE
-            if inputs.get(name) is not None
+            name: inputs[name].repeat_interleave(num_beams, 0) for name in _PER_SENTENCE if inputs.get(name) is not None
         }
         self.device = self.columns["segment_ids"].device
 
@@ -172,9 +170,7 @@ def _special_ids(config: Any) -> SpecialIds:
 
 
 def _with_text(progress: BeamProgress, packed: Sequence[PackedItem], vocabulary: BeeVocabulary) -> BeamProgress:
-    texts = tuple(
-        vocabulary.decode(ids, item.answer_words) for ids, item in zip(progress.stable, packed, strict=True)
-    )
+    texts = tuple(vocabulary.decode(ids, item.answer_words) for ids, item in zip(progress.stable, packed, strict=True))
     if progress.results is None:
         return replace(progress, texts=texts)
     results: tuple[BeamResult, ...] = tuple(
