@@ -162,6 +162,15 @@ CONCEPTS: tuple[Concept, ...] = (
 )
 PLURAL = frozenset({"grapes", "cherries", "fries", "scissors", "glasses"})
 
+# Groups in which a drawing of one may fairly be called another: no "no" is asked among them.
+ALIKE: tuple[frozenset[str], ...] = (
+    frozenset({"chicken", "chick"}), frozenset({"tree", "palm", "christmastree"}), frozenset({"house", "castle"}),
+    frozenset({"phone", "telephone"}), frozenset({"ship", "sailboat"}), frozenset({"rose", "tulip", "sunflower"}),
+    frozenset({"bread", "cake"}), frozenset({"football", "basketball"}), frozenset({"tshirt", "dress"}),
+)
+# Aliases that also cover other things: used only where the answer is yes.
+GENERIC = frozenset({"车", "笔", "衣服", "灯", "电脑", "星", "心", "蛋", "hot drink", "computer", "lamp", "seat", "keyboard"})
+
 # key: (English with article, Chinese)
 CATEGORIES: dict[str, tuple[str, str]] = {
     "animal": ("an animal", "动物"),
