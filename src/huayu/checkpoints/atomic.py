@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from huayu.errors import CheckpointError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_turn = count()
 
 
 @contextmanager
@@ -23,23 +28,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir() and any(path.iterdir()):
         raise CheckpointError(f"{path} exists and is not empty.", f"{path} 已存在且不是空文件夹。")
-    aside = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove(aside)
+    _remove_leftovers(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{next(_turn)}.partial")
     try:
         yield aside
         _flush_tree(aside)
         if path.is_dir() and aside.is_dir():
             path.rmdir()
-        os.replace(aside, path)
+        aside.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
         remove(aside)
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _NO_ROOM:
             raise
-        raise CheckpointError(
-            f"The disk is full: {path} was not written.", f"磁盘已满：{path} 没有写成。"
-        ) from error
+        raise CheckpointError(f"The disk is full: {path} was not written.", f"磁盘已满：{path} 没有写成。") from error
     except BaseException:
         remove(aside)
         raise
@@ -76,6 +79,26 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes of this machine that are gone have left beside ``path``."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.partial"):
+        pid = left.name.removesuffix(".partial").rpartition(".")[2].partition("-")[0]
+        if pid.isdecimal() and not _alive(int(pid)):
+            remove(left)
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # signal 0 would end the process there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _flush_tree(path: Path) -> None:

@@ -58,7 +58,7 @@ def _paint(name: str, en: str, zh: str, file: str) -> Published:
 
 PUBLISHED: tuple[Published, ...] = (
     Published(
-        "huayu-chat-mini", "talks about simple pictures, in the package, offline", "随包附带、离线可用的小型图片对话模型",
+        "huayu-chat-mini", "talks about simple pictures; in the package, offline", "简单图片的对话；随包附带，离线可用",
         "Apache-2.0", "Apache-2.0", "chat", "viscpm_chat",
     ),
     _chat("VisCPM-Chat-balance", "", "", "pytorch_model.bin",

@@ -103,9 +103,7 @@ def open_tensors(path: str | Path) -> LazyTensors:
     for file, part in zip(weights.files, parts, strict=True):
         for name, entry in part.entries.items():
             if name in entries or weights.index.get(name, file.name) != file.name:
-                raise CheckpointError(
-                    f"{name} is in two shards of {path}.", f"{path} 的两个分片都有 {name}。"
-                )
+                raise CheckpointError(f"{name} is in two shards of {path}.", f"{path} 的两个分片都有 {name}。")
             entries[name] = entry
     lost = [name for name in weights.index if name not in entries]
     if lost:

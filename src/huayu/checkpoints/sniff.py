@@ -45,7 +45,7 @@ def file_kind(path: Path) -> str:
         safetensors_header(path)
         return "safetensors"
     raise CheckpointError(
-        f"{path} is not a file of weights: it starts with {start[:8]!r}; accepted are safetensors and torch.save files.",
+        f"{path} is not a file of weights: it starts with {start[:8]!r}; safetensors and torch.save files are.",
         f"{path} 不是权重文件：开头是 {start[:8]!r}；可接受 safetensors 与 torch.save 的文件。",
     )
 
@@ -74,7 +74,7 @@ def _checked_zip(path: Path) -> str:
 
 
 def safetensors_header(path: Path) -> dict[str, dict]:
-    """The header: name → ``{"dtype", "shape", "data_offsets"}``. CheckpointError if the file is shorter than it says."""
+    """The header: name → ``{"dtype", "shape", "data_offsets"}``. CheckpointError if the file is shorter than that."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -96,22 +96,25 @@ def safetensors_header(path: Path) -> dict[str, dict]:
     return tensors
 
 
-def check_no_half_download(folder: Path) -> None:
-    """CheckpointError naming a file in ``folder`` that a download tool has not finished."""
-    half = sorted(p.name for p in folder.iterdir() if p.name.endswith(_HALF_SUFFIXES))
-    if half:
-        raise CheckpointError(
-            f"{folder} holds half a download: {half[0]}. Finish it or remove that file.",
-            f"{folder} 中有未下载完的文件：{half[0]}。请继续下载或删除它。",
-        )
+def unfinished(folder: Path) -> list[str]:
+    """Names of files in ``folder`` that a download tool has begun and not finished."""
+    hidden = folder.glob(".cache/huggingface/download/*.incomplete")
+    return sorted(p.name for p in (*folder.iterdir(), *hidden) if p.name.endswith(_HALF_SUFFIXES))
 
 
 def weight_files(folder: Path) -> WeightFiles:
     """Which files of ``folder`` hold its weights: an index with its shards, else the one file there is.
 
-    Raises CheckpointError when there are none, when several could be meant, or when a shard is missing.
+    Raises CheckpointError when there are none, when several could be meant, or when something is missing of them.
     """
-    check_no_half_download(folder)
+    weights = _weight_files(folder)
+    for path in weights.files:
+        if path.with_name(path.name + ".aria2").exists():  # aria2 gives its final name to a file from the start
+            raise CheckpointError(f"{path} is half a download.", f"{path} 没有下载完。")
+    return weights
+
+
+def _weight_files(folder: Path) -> WeightFiles:
     for index_name, single in (
         ("model.safetensors.index.json", "model.safetensors"),
         ("pytorch_model.bin.index.json", "pytorch_model.bin"),
@@ -130,8 +133,13 @@ def weight_files(folder: Path) -> WeightFiles:
                 f"{folder} holds several files of weights ({names}): name the one you mean.",
                 f"{folder} 中有多个权重文件（{names}）：请指明其中一个。",
             )
+    if half := unfinished(folder):
+        raise CheckpointError(
+            f"{folder} is half a download: {half[0]} is not finished.", f"{folder} 没有下载完：{half[0]} 未完成。"
+        )
     raise CheckpointError(
-        f"{folder} holds no weights (*.safetensors, *.pt, *.bin).", f"{folder} 中没有权重（*.safetensors、*.pt、*.bin）。"
+        f"{folder} holds no weights (*.safetensors, *.pt, *.bin).",
+        f"{folder} 中没有权重（*.safetensors、*.pt、*.bin）。",
     )
 
 

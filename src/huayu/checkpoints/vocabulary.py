@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from huayu.errors import CheckpointError
@@ -31,35 +32,29 @@ def vocabulary_md5(path: str | Path) -> str:
 def find_vocabulary(folder: str | Path, path: str | Path | None = None, md5: str | None = BEE_MD5) -> Path:
     """The vocabulary file for the checkpoint in ``folder`` (or the checkpoint's own file).
 
-    Looked for, in this order: ``path``; HUAYU_VOCAB; ``vocab.txt`` or ``bee.txt`` in the folder; the same in
-    :func:`home`; with the published ``md5``, any file of that size and hash in the folder, beside it, or in ``vocabs/``.
-    ``md5`` None takes any file of the right name, as for a model with a vocabulary of its own. Raises CheckpointError:
-    a named file that is not there or has another hash; nothing found.
+    ``path``: the file itself or its folder; then only there. Else: ``vocab.txt`` or ``bee.txt`` in the folder; the
+    file HUAYU_VOCAB names; the same names in :func:`home`; with the published ``md5`` any file of that size in or
+    beside the folder, or in ``vocabs/`` there. ``md5`` None takes the first file that has the name, as for a model
+    with a vocabulary of its own. Raises CheckpointError: not there, or only files with another hash.
     """
+    if path is not None:
+        return _named(Path(path).expanduser(), md5)
     folder = Path(folder)
     folder = folder if folder.is_dir() else folder.parent
-    for named in (path, os.environ.get("HUAYU_VOCAB")):
-        if named:
-            return _named(Path(named).expanduser(), md5)
     others: list[Path] = []
-    for candidate in _usual_places(folder, only_own=md5 is None):
+    for candidate in _candidates(folder, by_size=md5 == BEE_MD5):
         if md5 is None or vocabulary_md5(candidate) == md5:
             return candidate
         others.append(candidate)
-    if md5 == BEE_MD5:
-        for candidate in _same_size(folder):
-            if vocabulary_md5(candidate) == md5:
-                return candidate
     raise CheckpointError(*_not_found(folder, others))
 
 
 def _named(path: Path, md5: str | None) -> Path:
     if path.is_dir():
-        return find_vocabulary(path, md5=md5) if not os.environ.get("HUAYU_VOCAB") else _first_in(path, md5)
+        path = next((path / name for name in NAMES if (path / name).is_file()), path / NAMES[0])
     if not path.is_file():
         raise CheckpointError(f"There is no vocabulary file {path}.", f"找不到词表文件 {path}。")
-    if md5 and vocabulary_md5(path) != md5:
-        found = vocabulary_md5(path)
+    if md5 and (found := vocabulary_md5(path)) != md5:
         raise CheckpointError(
             f"{path} is not the vocabulary of this model: md5 {found}, wanted {md5}.",
             f"{path} 不是该模型的词表：md5 为 {found}，应为 {md5}。",
@@ -67,30 +62,21 @@ def _named(path: Path, md5: str | None) -> Path:
     return path
 
 
-def _first_in(folder: Path, md5: str | None) -> Path:
-    for name in NAMES:
-        if (folder / name).is_file():
-            return _named(folder / name, md5)
-    raise CheckpointError(f"There is no vocabulary file in {folder}.", f"{folder} 中没有词表文件。")
-
-
-def _usual_places(folder: Path, only_own: bool) -> Iterator[Path]:
-    for place in (folder,) if only_own else (folder, home()):
-        for name in NAMES:
-            if (place / name).is_file():
-                yield place / name
+def _candidates(folder: Path, by_size: bool) -> Iterator[Path]:
+    named = Path(os.environ.get("HUAYU_VOCAB") or folder / NAMES[0]).expanduser()
+    for path in (*(folder / name for name in NAMES), named, *(home() / name for name in NAMES)):
+        if path.is_file():
+            yield path
+    if by_size:
+        yield from _same_size(folder)
 
 
 def _same_size(folder: Path) -> Iterator[Path]:
     places = dict.fromkeys(base / sub for base in (folder, folder.parent, home()) for sub in _SUBFOLDERS)
-    looked_at = 0
-    for place in places:
-        for candidate in _files(place):
-            looked_at += 1
-            if looked_at > _MAX_LOOKED_AT:
-                return
-            if 0 <= candidate.stat().st_size - BEE_SIZE <= 1:
-                yield candidate
+    files = (path for place in places for path in _files(place))
+    for path in islice(files, _MAX_LOOKED_AT):
+        if 0 <= path.stat().st_size - BEE_SIZE <= 1:
+            yield path
 
 
 def _files(folder: Path) -> Iterable[Path]:
@@ -104,8 +90,8 @@ def _not_found(folder: Path, others: list[Path]) -> tuple[str, str]:
     other_en = f" ({others[0]} is another vocabulary)" if others else ""
     other_zh = f"（{others[0]} 是另一个词表）" if others else ""
     return (
-        f"The vocabulary of {folder} was not found{other_en}. Put vocab.txt into that folder, or name it with --vocab or "
-        f"HUAYU_VOCAB. The published one is vocab.txt in openbmb/VisCPM-Chat, or vocabs/bee.txt in the VisCPM and "
+        f"The vocabulary of {folder} was not found{other_en}. Put vocab.txt into that folder, or name it with --vocab "
+        f"or HUAYU_VOCAB. The published one is vocab.txt in openbmb/VisCPM-Chat, or vocabs/bee.txt in the VisCPM and "
         f"CPM-Bee repositories (md5 {BEE_MD5}).",
         f"找不到 {folder} 的词表{other_zh}。请把 vocab.txt 放进该文件夹，或用 --vocab 或 HUAYU_VOCAB 指明。"
         f"已发布的词表是 openbmb/VisCPM-Chat 中的 vocab.txt，或 VisCPM、CPM-Bee 代码库中的 vocabs/bee.txt"

@@ -1,0 +1,206 @@
+"""Published state dict ⇄ our folder, and either to another dtype: streamed, checked, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from huayu.checkpoints import atomic, checksums, sniff, writer
+from huayu.checkpoints.find import Source, families, locate
+from huayu.checkpoints.opening import Blueprint, blueprint
+from huayu.checkpoints.reader import LazyTensors, open_tensors
+from huayu.checkpoints.report import KeyReport
+from huayu.checkpoints.vocabulary import BEE_MD5, find_vocabulary
+from huayu.errors import CheckpointError
+from huayu.runtime.device import pick_dtype
+from huayu.runtime.memory import parse_size
+
+Progress = Callable[[int, int], None]
+_KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE", "README", "COPYING")
+_BEE_TOKENS = 86583
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written. ``notes``: (English, Chinese) sentences the user should read."""
+
+    path: Path
+    report: KeyReport
+    nbytes: int
+    notes: tuple[tuple[str, str], ...]
+
+
+def convert(
+    src: str | Path | Source,
+    dst: str | Path,
+    dtype: torch.dtype | str | None = None,
+    max_shard_size: int | str = "2GB",
+    *,
+    vocab: str | Path | None = None,
+    keep_dropped: bool = True,
+    progress: Progress | None = None,
+) -> Converted:
+    """Write the model ``src`` to ``dst``: a ``.pt``/``.bin``/``.pth`` file with the published names, else our folder.
+
+    ``dtype`` of all floating tensors; None keeps what the source has. ``max_shard_size`` in bytes, or ``"2GB"``.
+    ``keep_dropped``: published tensors that our models do not use go to ``dropped.safetensors`` in the folder, so that
+    the way back gives the published file again. The source's licence and readme are copied; every file's SHA-256 goes
+    to ``checksums.json``. ``progress(done, total)`` counts bytes.
+
+    Memory: one tensor. Raises CheckpointError when a key is not accounted for, when ``dst`` exists, when the disk has
+    not enough room; ModelError for a model of another library. What fails leaves nothing behind.
+    """
+    dst = Path(dst).expanduser()
+    if dst.is_file() or (dst.is_dir() and any(dst.iterdir())):
+        raise CheckpointError(f"{dst} exists already.", f"{dst} 已存在。")
+    if dst.suffix == ".safetensors":
+        raise CheckpointError(f"{dst}: name a folder, or a .pt file.", f"{dst}：请给出文件夹名或 .pt 文件名。")
+    plan = blueprint(src if isinstance(src, Source) else locate(src))
+    report = plan.account()
+    report.require(str(plan.source.path))
+    chosen = None if dtype is None else pick_dtype(dtype, torch.device("cpu"))
+    to_file = dst.suffix in sniff.STATE_DICT_SUFFIXES
+    job = _Job(plan, report, dst, chosen, progress)
+    if to_file:
+        return job.to_state_dict()
+    size = parse_size(max_shard_size) if isinstance(max_shard_size, str) else max_shard_size
+    return job.to_folder(size, vocab, keep_dropped)
+
+
+@dataclass
+class _Job:
+    plan: Blueprint
+    report: KeyReport
+    dst: Path
+    dtype: torch.dtype | None
+    progress: Progress | None
+    done: int = 0
+    total: int = 0
+
+    def to_folder(self, max_shard_size: int, vocab: str | Path | None, keep_dropped: bool) -> Converted:
+        tensors = self.plan.tensors
+        todo = writer.items(tensors, dict(self.report.loaded), self.dtype)
+        extra, extra_tensors = self._dropped() if keep_dropped else ([], tensors)
+        self._start([*todo, *extra])
+        notes: list[tuple[str, str]] = []
+        with atomic.replacing(self.dst) as aside:
+            aside.mkdir()
+            digests = writer.write_folder(aside, tensors, todo, max_shard_size, self._told)
+            if extra:
+                path = aside / sniff.DROPPED_FILE
+                digests[path.name] = writer.write_safetensors(path, extra_tensors, extra, self._told)
+                notes.append(_kept_note(len(extra)))
+            if self.plan.keymap is None:
+                self._copy_beside(aside)
+            else:
+                notes += self._write_family_files(aside, vocab)
+            self._set_config(aside)
+            self._copy_licences(aside)
+            checksums.write_checksums(aside, digests)
+        return Converted(self.dst, self.report, self.total, tuple(notes))
+
+    def to_state_dict(self) -> Converted:
+        keymap = import_module(f"{families()[self.plan.family]}.checkpoint").KEYMAP
+        ours = self.report.loaded
+        if self.plan.keymap is None:
+            names = {keymap.to_published(name): key for name, key in ours.items()}
+            unknown = [key for name, key in ours.items() if keymap.to_published(name) is None]
+            if unknown:
+                raise CheckpointError(
+                    f"{unknown[0]} has no published name: the published format cannot hold this model.",
+                    f"{unknown[0]} 没有对应的发布名称：发布格式无法容纳该模型。",
+                )
+        else:
+            names = {key: key for key in ours.values()}
+        todo = writer.items(self.plan.tensors, names, self.dtype)
+        extra, extra_tensors = self._dropped()
+        self._start([*todo, *extra])
+        atomic.require_space(self.dst, 2 * self.total if self.dtype else self.total)  # a cast needs a scratch file
+        pairs = [(self.plan.tensors, item) for item in todo] + [(extra_tensors, item) for item in extra]
+        with atomic.replacing(self.dst) as aside:
+            try:
+                writer.write_state_dict(aside, pairs, self._told)
+            except RuntimeError as error:
+                raise CheckpointError(
+                    f"{self.dst} was not written: {error}.", f"{self.dst} 没有写成：{error}。"
+                ) from error
+        absent = [name for name in keymap.dropped if "{n}" not in name and name not in {item.name for item in extra}]
+        notes = [_absent_note(absent)] if absent else []
+        return Converted(self.dst, self.report, self.total, tuple(notes))
+
+    def _dropped(self) -> tuple[list[writer.Item], LazyTensors]:
+        """Tensors the model does not use, under their published names, and where they are read from."""
+        if self.plan.keymap is not None:
+            names = {key: key for key in self.report.dropped}
+            return writer.items(self.plan.tensors, names, self.dtype), self.plan.tensors
+        path = self.plan.source.folder / sniff.DROPPED_FILE
+        if not path.is_file():
+            return [], self.plan.tensors
+        tensors = open_tensors(path)
+        return writer.items(tensors, {key: key for key in tensors}, self.dtype), tensors
+
+    def _start(self, todo: list[writer.Item]) -> None:
+        self.total = sum(item.nbytes for item in todo)
+        atomic.require_space(self.dst, self.total)
+
+    def _told(self, nbytes: int) -> None:
+        self.done += nbytes
+        if self.progress:
+            self.progress(self.done, self.total)
+
+    def _write_family_files(self, aside: Path, vocab: str | Path | None) -> list[tuple[str, str]]:
+        model: Any = self.plan.model
+        model.config.architectures = [type(model).__name__]
+        model.config.save_pretrained(aside)
+        model.generation_config.save_pretrained(aside)
+        published = import_module(f"{families()[self.plan.family]}.published")
+        md5 = BEE_MD5 if model.config.get_text_config().vocab_size == _BEE_TOKENS else None
+        try:
+            path = find_vocabulary(self.plan.source.path, vocab, md5)
+        except CheckpointError as error:
+            if vocab is not None:
+                raise
+            return [(error.en, error.zh)]
+        published.processor(model.config, path).save_pretrained(aside)
+        return []
+
+    def _copy_beside(self, aside: Path) -> None:
+        """What lies beside the weights in a folder: configuration, vocabulary, processor, card."""
+        for path in sorted(self.plan.source.folder.iterdir()):
+            skipped = path.suffix in (*sniff.WEIGHT_SUFFIXES, ".py") or path.name.endswith(".index.json")
+            if path.is_file() and not skipped and not path.name.startswith(".") and path.name != checksums.FILE:
+                shutil.copyfile(path, aside / path.name)
+
+    def _set_config(self, aside: Path) -> None:
+        path = aside / "config.json"
+        config = json.loads(path.read_text("utf-8"))
+        config["dtype"] = str(self.dtype or self.plan.tensors.dtype).removeprefix("torch.")
+        path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+    def _copy_licences(self, aside: Path) -> None:
+        for path in sorted(self.plan.source.folder.iterdir()):
+            if path.is_file() and path.name.upper().startswith(_KEPT_NAMES) and not (aside / path.name).exists():
+                shutil.copyfile(path, aside / path.name)
+
+
+def _kept_note(count: int) -> tuple[str, str]:
+    return (
+        f"{count} published tensors that the model does not use were kept in {sniff.DROPPED_FILE}.",
+        f"模型不使用的 {count} 个已发布张量保留在 {sniff.DROPPED_FILE} 中。",
+    )
+
+
+def _absent_note(names: list[str]) -> tuple[str, str]:
+    listed = ", ".join(names)
+    return (
+        f"Not in the file, because the source does not have them: {listed}. huayu does not need them; the published "
+        f"code loads strictly and would.",
+        f"源中没有、因此文件中也没有：{listed}。huayu 不需要它们；原发布代码严格加载时需要。",
+    )

@@ -1,0 +1,145 @@
+"""From a :class:`Source` to a model: the family is recognised, built on the meta device, and filled.
+
+What is used of a family's package (``huayu.models.<family>``): the model class that config.json names; and for
+published state dicts ``checkpoint.KEYMAP``, ``checkpoint.SIGNATURE`` (keys that tell the family),
+``published.MODEL`` (the class's name), ``published.configure(shapes, settings)`` and ``published.processor``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from huayu.checkpoints.find import Source, families, read_config
+from huayu.checkpoints.keymap import KeyMap
+from huayu.checkpoints.loading import Progress, load_into
+from huayu.checkpoints.reader import LazyTensors, open_tensors
+from huayu.checkpoints.report import KeyReport, account
+from huayu.errors import CheckpointError, ModelError
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A model on the meta device beside the tensors that are to fill it; nothing has been read yet.
+
+    ``keymap`` is None when the tensors have the model's own names.
+    """
+
+    source: Source
+    family: str
+    model: nn.Module
+    tensors: LazyTensors
+    keymap: KeyMap | None
+
+    def account(self) -> KeyReport:
+        """What would become of every key."""
+        expected = {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
+        return account(expected, self.tensors.shapes, self.keymap)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A filled model in evaluation mode, and the account of its keys."""
+
+    model: nn.Module
+    family: str
+    report: KeyReport
+
+
+def open_model(
+    source: Source,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    mmap: bool = False,
+    progress: Progress | None = None,
+) -> Opened:
+    """Open one of our folders or a published state dict; arguments and errors as :func:`loading.load_into`.
+
+    The family of a state dict is told by its keys, its sizes by its shapes (and a json file beside it). Raises
+    ModelError for a folder of another library's model: that is for the library's own classes to open.
+    """
+    plan = blueprint(source)
+    report = load_into(plan.model, plan.tensors, plan.keymap, dtype, device, mmap=mmap, progress=progress)
+    config: Any = plan.model.config
+    config.dtype = dtype or plan.tensors.dtype
+    return Opened(plan.model.eval(), plan.family, report)
+
+
+def blueprint(source: Source) -> Blueprint:
+    """Recognise the family, build its model on the meta device and open the tensors, without reading them."""
+    tensors = open_tensors(source.path)
+    if source.form == "folder":
+        return _of_folder(source, tensors)
+    name, checkpoint = published_family(tensors, source)
+    published = import_module(f"{families()[name]}.published")
+    try:
+        config = published.configure(tensors.shapes, _settings(source.folder))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source.path} does not fit: 1 missing ({error.args[0]}).", f"{source.path} 不匹配：缺少 {error.args[0]}。"
+        ) from error
+    model = build(import_module(families()[name]), published.MODEL, config)
+    return Blueprint(source, name, model, tensors, checkpoint.KEYMAP)
+
+
+def build(package: ModuleType, class_name: str, config: Any) -> nn.Module:
+    """The model on the meta device: no memory, no random numbers."""
+    with torch.device("meta"):
+        return getattr(package, class_name)(config)
+
+
+def published_family(tensors: LazyTensors, source: Source) -> tuple[str, ModuleType]:
+    """Name and ``checkpoint`` module of the family whose signature keys are all there. Raises CheckpointError."""
+    for name, package in families().items():
+        if find_spec(f"{package}.published"):
+            module = import_module(f"{package}.checkpoint")
+            if all(key in tensors.entries for key in module.SIGNATURE):
+                return name, module
+    first = ", ".join(list(tensors)[:3])
+    raise CheckpointError(
+        f"{source.path} is a state dict of no model that huayu knows; its keys begin with {first}.",
+        f"{source.path} 不属于 huayu 认识的任何模型；它的键如 {first}。",
+    )
+
+
+def _of_folder(source: Source, tensors: LazyTensors) -> Blueprint:
+    if source.family is None:
+        raise ModelError(f"{source.path} is not one of huayu's own models.", f"{source.path} 不是 huayu 自己的模型。")
+    package = import_module(families()[source.family])
+    settings = read_config(source.path) or {}
+    class_name = next(iter(settings.get("architectures") or ()), "")
+    model_class = getattr(package, class_name, None) if class_name in package.__all__ else None
+    if model_class is None:
+        raise CheckpointError(
+            f"{source.path / 'config.json'} names no class of {source.family}: {class_name or 'none'}.",
+            f"{source.path / 'config.json'} 没有给出 {source.family} 的模型类：{class_name or '无'}。",
+        )
+    try:
+        config = model_class.config_class.from_pretrained(source.path, local_files_only=True)
+        model = build(package, class_name, config)
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"{source.path / 'config.json'} is not right: {error}.", f"{source.path / 'config.json'} 有误：{error}。"
+        ) from error
+    return Blueprint(source, source.family, model, tensors, None)
+
+
+def _settings(folder: Path) -> dict[str, Any] | None:
+    """A published json of sizes beside the weights, if there is one (a hub's config.json of other names is not)."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            settings = json.loads(path.read_text("utf-8")) if path.stat().st_size < 100_000 else None
+        except (OSError, ValueError):
+            continue
+        if isinstance(settings, dict) and ("dim_model" in settings or "llm" in settings):
+            return settings
+    return None
