@@ -11,7 +11,7 @@ import numpy as np
 
 from huayu.data import answers, world, wordings
 from huayu.data import wordings_unknown as unknowns
-from huayu.data.scenes import Scene, Thing, extreme, region
+from huayu.data.layouts import Scene, Thing, extreme, region
 from huayu.data.world import CONCEPTS, OUTSIDE
 
 Language = Literal["zh", "en"]

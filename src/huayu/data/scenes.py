@@ -1,182 +1,217 @@
-"""Layouts of things on a coloured ground, and what an ideal eye sees of them on a coarse grid.
-
-A `Scene` is drawn first, without pixels; `huayu.data.compose` paints it. So language can be learned from `oracle_slots`
-of scenes that follow the same law as the painted ones. Lengths are fractions of the picture's side.
-"""
+"""Paint a scene: things on a coloured ground, varied so that a drawing style never seen can still be known."""
+# S side of the picture, n side of a thing's patch, G cells a side
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from huayu.data import world
-from huayu.data.sprites import Split, Sprites
-from huayu.data.world import OUTSIDE
+from huayu.data.scenes import OUTSIDE_SHARE, Scene, Split, Sprites, Thing, draw_scene
 
-CELL = 0.25  # things whose centres are this far apart are told apart by left, right, top and bottom
-COUNT_SHARES = (0.42, 0.24, 0.20, 0.14)  # of scenes with one, two, three, four things
-OUTSIDE_SHARE = 0.06  # of things
+__all__ = ["GRID", "Composed", "Scene", "Sprites", "Thing", "compose", "draw_scene", "fake_scene", "oracle_slots", "paint"]
 
-
-class Thing(NamedTuple):
-    """One drawing in a scene. `sprite` is a row of the packed file, -1 when nobody painted it."""
-
-    concept: int
-    style: int
-    sprite: int
-    cx: float
-    cy: float
-    size: float
-    flip: bool = False
-
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom."""
-        half = self.size / 2
-        return self.cx - half, self.cy - half, self.cx + half, self.cy + half
+GRID = 8
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-class Scene(NamedTuple):
-    """A background colour and the things on it, ordered from the left, and downwards where they share a column."""
+class Composed(NamedTuple):
+    """pixels (S, S, 3) uint8; cover (8, 8) int16: concept id + 1, 0 nothing, K + 1 outside; fraction (8, 8) float32:
+    how much of the cell that thing covers; the scene."""
 
-    background: int
-    things: tuple[Thing, ...]
-
-
-def draw_scene(rng: np.random.Generator, sprites: Sprites, *, split: Split = "train", count: int | None = None,
-               pairs: Literal["train", "held", "any"] = "train", outside: float = OUTSIDE_SHARE) -> Scene:
-    """A random layout of 1-4 different things that do not overlap.
-
-    `pairs`: "train" never shows a held pair together; "held" shows two to four things with at least one held pair.
-    """
-    if count is None:
-        count = int(rng.choice(4, p=COUNT_SHARES)) + 1
-        if pairs == "held":
-            count = max(2, count)
-    concepts = _choose(rng, sprites.drawn[split], count, pairs)
-    if outside and (split, OUTSIDE) in sprites.pools and pairs != "held":
-        concepts = [OUTSIDE if rng.random() < outside else concept for concept in concepts]
-        if concepts.count(OUTSIDE) > 1:  # one stranger is enough
-            first = concepts.index(OUTSIDE)
-            spare = _choose(rng, sprites.drawn[split], count, pairs)
-            concepts = [*spare[:first], OUTSIDE, *spare[first + 1:]]
-    things = []
-    for concept, (cx, cy, size) in zip(concepts, place(rng, count), strict=True):
-        pool = sprites.pools[split, concept]
-        rows = pool[rng.integers(len(pool))]
-        sprite = int(rows[rng.integers(len(rows))])
-        things.append(Thing(concept, int(sprites.style[sprite]), sprite, cx, cy, size, bool(rng.random() < 0.3)))
-    return Scene(int(rng.integers(len(world.BACKGROUNDS))), in_order(things))
+    pixels: np.ndarray
+    cover: np.ndarray
+    fraction: np.ndarray
+    scene: Scene
 
 
-fake_scene = draw_scene  # the layout alone, for learning language without pixels
+def compose(rng: np.random.Generator, sprites: Sprites, *, size: int = 64, split: Split = "train",
+            count: int | None = None, pairs: str = "train", augment: bool = True,
+            outside: float = OUTSIDE_SHARE) -> Composed:
+    """Draw a scene and paint it. Augmented only when asked for and the split is "train"."""
+    scene = draw_scene(rng, sprites, split=split, count=count, pairs=pairs, outside=outside)  # type: ignore[arg-type]
+    return paint(rng, sprites, scene, size=size, augment=augment and split == "train")
 
 
-def in_order(things: list[Thing]) -> tuple[Thing, ...]:
-    """Things from left to right, and from top to bottom where they stand in one column."""
-    return tuple(sorted(things, key=lambda thing: thing.cx + 0.5 * thing.cy))
-
-
-def _choose(rng: np.random.Generator, drawn: np.ndarray, count: int, pairs: str) -> list[int]:
-    chosen: list[int] = []
-    if pairs == "held":
-        available = set(drawn.tolist())
-        held = [pair for pair in world.held_pairs() if available.issuperset(pair)]
-        chosen = list(held[int(rng.integers(len(held)))])
-        rng.shuffle(chosen)
-    while len(chosen) < count:
-        concept = int(drawn[rng.integers(len(drawn))])
-        if concept in chosen or (pairs == "train" and any(world.held_pair(concept, other) for other in chosen)):
-            continue
-        chosen.append(concept)
-    return chosen
-
-
-def place(rng: np.random.Generator, count: int) -> list[tuple[float, float, float]]:
-    """Centres and sizes of `count` boxes inside the unit square that do not overlap, in a clear order.
-
-    One box is anything from small to the whole picture. The order of `in_order` never hangs on a hair.
-    """
-    if count == 1:
-        size = rng.uniform(0.22, 0.4) if rng.random() < 0.15 else rng.uniform(0.4, 0.96)
-        margin = (1 - size) / 2
-        if rng.random() < 0.3:  # photographs are mostly centred
-            return [(0.5, 0.5, float(size))]
-        return [(0.5 + float(rng.uniform(-margin, margin)), 0.5 + float(rng.uniform(-margin, margin)), float(size))]
-    largest = 0.52 if count == 2 else 0.46
-    while True:
-        base = rng.uniform(0.27, largest)
-        boxes: list[tuple[float, float, float]] = []
-        for u, v, w in rng.random((30, 3)).tolist():
-            size = min(largest, max(0.25, base * (0.85 + 0.3 * w)))
-            x, y = size / 2 + u * (1 - size), size / 2 + v * (1 - size)
-            key = x + 0.5 * y
-            if all((abs(x - a) > 0.47 * (size + s) or abs(y - b) > 0.47 * (size + s))
-                   and abs(key - a - 0.5 * b) > 0.08 for a, b, s in boxes):
-                boxes.append((x, y, size))
-                if len(boxes) == count:
-                    return boxes
-
-
-def oracle_slots(scene: Scene, sprites: Sprites | None = None, grid: int = 4) -> tuple[np.ndarray, int]:
-    """What an ideal eye sees: ((grid * grid, K + 2) float32 fractions of none, the K concepts, outside; background id).
-
-    Cells are row-major; each row sums to one. With sprites, fractions follow the drawings' alpha; without, discs.
-    """
-    width = len(world.CONCEPTS) + 2
-    slots = np.zeros((grid, grid, width), np.float32)
-    edges = np.arange(grid + 1, dtype=np.float32) / grid
+def paint(rng: np.random.Generator, sprites: Sprites, scene: Scene, *, size: int = 64, augment: bool = False) -> Composed:
+    """Paint a scene whose things all have a sprite."""
+    colour = np.array(world.BACKGROUNDS[scene.background][2], np.float32) / 255
+    if augment:
+        colour = np.clip(colour * np.float32(rng.uniform(0.92, 1.06)) + _normal(rng, 0.018, 3), 0, 1)
+    picture = np.empty((size, size, 3), np.float32)
+    picture[:] = colour
+    if augment and rng.random() < 0.7:
+        picture *= _gradient(rng, size)
+    cover = np.zeros((GRID, GRID), np.int16)
+    fraction = np.zeros((GRID, GRID), np.float32)
     for thing in scene.things:
-        table = sprites.integrals[thing.sprite] if sprites is not None and thing.sprite >= 0 else _disc()
-        left, top, _, _ = thing.box
-        u = ((edges - left) / thing.size).clip(0, 1)
-        if thing.flip:
-            table, u = table[:, -1:] - table[:, ::-1], u
-        covered = _between(table, ((edges - top) / thing.size).clip(0, 1), u) * (thing.size**2 * grid**2)
-        slots[..., thing.concept + 1 if thing.concept >= 0 else width - 1] += covered
-    total = slots.sum(-1, keepdims=True)
-    slots /= np.maximum(total, 1)
-    slots[..., 0] = 1 - np.minimum(total[..., 0], 1)
-    return slots.reshape(grid * grid, width), scene.background
+        patch, solid, left, top = _thing(rng, sprites, thing, colour, size, augment)
+        _blend(picture, patch, left, top)
+        part = _cells(solid, left, top, size)
+        mark = (part > np.maximum(fraction, 0.2)) | (part >= part.max() - 1e-6)
+        cover[mark] = thing.concept + 1 if thing.concept >= 0 else len(world.CONCEPTS) + 1
+        fraction[mark] = part[mark]
+    if augment:
+        picture = _finish(rng, picture)
+    return Composed((picture.clip(0, 1) * 255 + 0.5).astype(np.uint8), cover, fraction, scene)
 
 
-def _between(table: np.ndarray, v: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Mass of a running-sum table between neighbouring edges v (rows) and u (columns), both in [0, 1]."""
-    last = len(table) - 1
-    def rows(t: np.ndarray, e: np.ndarray) -> np.ndarray:
-        low = np.minimum((e * last).astype(int), last - 1)
-        part = (e * last - low)[:, None]
-        return t[low] * (1 - part) + t[low + 1] * part
-    at = rows(rows(table, v).T, u).T
-    return np.maximum(np.diff(np.diff(at, axis=0), axis=1), 0)
+def _normal(rng: np.random.Generator, scale: float, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
 
 
-def _disc(side: int = 16) -> np.ndarray:
-    at = (np.arange(side) + 0.5) / side - 0.5
-    inside = (np.hypot(at[:, None], at) < 0.45) / side**2
-    table = np.zeros((side + 1, side + 1), np.float32)
-    table[1:, 1:] = inside.cumsum(0).cumsum(1)
-    return table
+def _gradient(rng: np.random.Generator, size: int) -> np.ndarray:
+    ramp = np.linspace(-1, 1, size, dtype=np.float32)
+    strength, angle = rng.uniform(0.01, 0.06), rng.uniform(0, 2 * math.pi)
+    if rng.random() < 0.25:
+        field = 1 - ramp[:, None] ** 2 - ramp**2
+    else:
+        field = math.cos(angle) * ramp + math.sin(angle) * ramp[:, None]
+    return (1 + strength * field)[..., None].astype(np.float32)
 
 
-def extreme(scene: Scene, side: str) -> Thing | None:
-    """The thing farthest to the "left", "right", "top" or "bottom", or None when it is not clear by a whole cell."""
-    if len(scene.things) < 2:
-        return None
-    sign = -1 if side in ("right", "bottom") else 1
-    order = sorted(scene.things, key=lambda t: sign * (t.cx if side in ("left", "right") else t.cy))
-    first, second = order[:2]
-    gap = first.cx - second.cx if side in ("left", "right") else first.cy - second.cy
-    return first if abs(gap) >= CELL else None
+def _thing(rng: np.random.Generator, sprites: Sprites, thing: Thing, ground: np.ndarray, size: int,
+           augment: bool) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """A patch (n, n, 4) float32 with premultiplied colour, what it covers (n, n), and where its corner goes."""
+    length = thing.size * size
+    turn = math.radians(rng.uniform(-18, 18)) if augment and rng.random() < 0.5 else 0.0
+    stretch = math.exp(rng.uniform(-0.12, 0.12)) if augment else 1.0
+    reach = math.ceil(length * (abs(math.cos(turn)) + abs(math.sin(turn))) * 1.06) + 2
+    left, top = round(thing.cx * size - reach / 2), round(thing.cy * size - reach / 2)
+    image = sprites.image(thing.sprite, half=length < 0.6 * sprites.pixels.shape[1])
+    scale = image.width / length * (1.0 if not turn else 1.04)
+    across = (-1 if thing.flip else 1) * scale * stretch
+    down = scale / stretch
+    cos, sin = math.cos(turn), math.sin(turn)
+    dx, dy, middle = left - thing.cx * size, top - thing.cy * size, image.width / 2
+    matrix = (across * cos, across * sin, middle + across * (cos * dx + sin * dy),
+              -down * sin, down * cos, middle + down * (-sin * dx + cos * dy))
+    raw = image.transform((reach, reach), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    patch = np.frombuffer(raw.tobytes(), np.uint8).reshape(reach, reach, 4).astype(np.float32) / 255
+    if sprites.ink[thing.style]:
+        patch = _inked(rng, patch, ground)
+    elif augment:
+        patch = _recoloured(rng, patch)
+        if rng.random() < 0.25:
+            patch = _redrawn(rng, patch)
+    solid = patch[..., 3]
+    if (augment and rng.random() < 0.15) or _faint(patch, ground):
+        patch = _outlined(patch, rng.uniform(0.0, 0.25) if ground @ LUMA > 0.4 else rng.uniform(0.75, 1.0))
+    return patch, solid, left, top
 
 
-def region(thing: Thing) -> tuple[int, int] | None:
-    """(column, row), each 0-2, of the thing's centre in thirds of the picture; None near a border between two."""
-    found = []
-    for at in (thing.cx, thing.cy):
-        nearest = min((1 / 3, 2 / 3), key=lambda line: abs(line - at))
-        if abs(nearest - at) < 0.06:
-            return None
-        found.append(math.floor(at * 3 - 1e-6))
-    return found[0], found[1]
+def _recoloured(rng: np.random.Generator, patch: np.ndarray) -> np.ndarray:
+    """Other saturation, hue, gain and brightness: one matrix on the premultiplied colour."""
+    grey = 1.0 if rng.random() < 0.08 else rng.uniform(-0.4, 0.45)
+    matrix = (1 - grey) * np.eye(3) + grey * np.outer(LUMA, np.ones(3))
+    if rng.random() < 0.4:
+        angle = rng.normal(0, 0.25)
+        axis = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+        matrix = matrix @ (np.eye(3) + math.sin(angle) * axis + (1 - math.cos(angle)) * axis @ axis)
+    matrix = (matrix * rng.uniform(0.75, 1.2, 3)).astype(np.float32)
+    shift = np.float32(rng.uniform(-0.1, 0.1))
+    alpha = patch[..., 3:]
+    colour = patch[..., :3] @ matrix + shift * alpha
+    return np.concatenate([np.clip(colour, 0, alpha), alpha], 2)
+
+
+def _redrawn(rng: np.random.Generator, patch: np.ndarray) -> np.ndarray:
+    """The same thing by another hand: in few colours, or as lines on paper."""
+    alpha = patch[..., 3:]
+    colour = patch[..., :3] / np.maximum(alpha, 0.05)
+    kind = rng.random()
+    if kind < 0.45:  # posterised
+        steps = int(rng.integers(2, 5))
+        colour = np.round(colour * steps) / steps
+    else:
+        light = colour @ LUMA * alpha[..., 0] + (1 - alpha[..., 0]) * 0.5
+        edge = np.abs(np.diff(light, axis=0, prepend=light[:1])) + np.abs(np.diff(light, axis=1, prepend=light[:, :1]))
+        lines = np.clip((edge * rng.uniform(4, 9) - 0.3), 0, 1)[..., None]
+        paper = rng.uniform(0.75, 1, 3) if kind < 0.75 else colour * 0.5 + 0.5
+        colour = paper * (1 - lines) + rng.uniform(0, 0.25) * lines
+    return np.concatenate([colour * alpha, alpha], 2, dtype=np.float32)
+
+
+def _inked(rng: np.random.Generator, patch: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """A drawing in one ink: any colour far from the ground's, on paper of its own or on the ground."""
+    filled, lines = patch[..., :1], patch[..., 3:]
+    bright = float(ground @ LUMA)
+    ink = rng.uniform(0, 0.35, 3) if bright > 0.4 else rng.uniform(0.7, 1, 3)
+    if rng.random() < 0.5:  # on paper the lines must be dark whatever the ground is
+        ink = rng.uniform(0, 0.3, 3)
+        paper = rng.uniform(0.6, 1, 3) if bright <= 0.8 else rng.uniform(0.4, 0.95, 3)
+        colour = filled * (1 - lines) * paper + lines * ink
+        alpha = np.maximum(filled, lines)
+        return np.concatenate([colour, alpha], 2, dtype=np.float32)
+    return np.concatenate([lines * ink, lines], 2, dtype=np.float32)
+
+
+def _spread(mask: np.ndarray) -> np.ndarray:
+    """Each pixel takes the largest of itself and its four neighbours."""
+    out = mask.copy()
+    np.maximum(out[1:], mask[:-1], out=out[1:])
+    np.maximum(out[:-1], mask[1:], out=out[:-1])
+    np.maximum(out[:, 1:], mask[:, :-1], out=out[:, 1:])
+    np.maximum(out[:, :-1], mask[:, 1:], out=out[:, :-1])
+    return out
+
+
+def _faint(patch: np.ndarray, ground: np.ndarray) -> bool:
+    """Whether most of the thing's rim has nearly the colour of the ground."""
+    alpha = patch[..., 3]
+    inner = (alpha > 0.6) & (_spread(1 - alpha) > 0.4)
+    rim = patch[inner]
+    if not len(rim):
+        return False
+    distance = np.abs(rim[:, :3] / rim[:, 3:] - ground).max(1)
+    return bool((distance < 0.16).mean() > 0.4)
+
+
+def _outlined(patch: np.ndarray, shade: float) -> np.ndarray:
+    """With a thin line of a grey `shade` around it."""
+    around = _spread(patch[..., 3])[..., None]
+    line = np.maximum(around - patch[..., 3:], 0)
+    return np.concatenate([patch[..., :3] + line * shade, patch[..., 3:] + line], 2, dtype=np.float32)
+
+
+def _blend(picture: np.ndarray, patch: np.ndarray, left: int, top: int) -> None:
+    """Paint a premultiplied patch over the picture in place; what lies outside is cut."""
+    size, n = len(picture), len(patch)
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + n, size), min(top + n, size)
+    part = patch[y0 - top:y1 - top, x0 - left:x1 - left]
+    picture[y0:y1, x0:x1] = picture[y0:y1, x0:x1] * (1 - part[..., 3:]) + part[..., :3]
+
+
+def _cells(solid: np.ndarray, left: int, top: int, size: int) -> np.ndarray:
+    """How much of each of G x G cells the patch covers, (G, G) float32."""
+    canvas = np.zeros((size, size), np.float32)
+    n = len(solid)
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + n, size), min(top + n, size)
+    canvas[y0:y1, x0:x1] = solid[y0 - top:y1 - top, x0 - left:x1 - left]
+    return canvas.reshape(GRID, size // GRID, GRID, size // GRID).mean((1, 3))
+
+
+def _finish(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+    """Blur, border, contrast and grain of the whole picture."""
+    size = len(picture)
+    if rng.random() < 0.15:
+        once = picture.copy()
+        once[1:] += picture[:-1]
+        once[:-1] += picture[1:]
+        once[[0, -1]] += picture[[0, -1]]
+        twice = once.copy()
+        twice[:, 1:] += once[:, :-1]
+        twice[:, :-1] += once[:, 1:]
+        twice[:, [0, -1]] += once[:, [0, -1]]
+        picture = picture + np.float32(rng.uniform(0.3, 1)) * (twice / 9 - picture)
+    if rng.random() < 0.06:
+        wide = int(rng.integers(1, 3)) * max(1, size // 64)
+        shade = np.float32(rng.random())
+        picture[:wide], picture[-wide:], picture[:, :wide], picture[:, -wide:] = shade, shade, shade, shade
+    if rng.random() < 0.5:
+        picture = (picture - 0.5) * np.float32(rng.uniform(0.9, 1.1)) + np.float32(0.5 + rng.uniform(-0.03, 0.03))
+    if rng.random() < 0.5:
+        picture = picture + _normal(rng, rng.uniform(0.005, 0.03), *picture.shape)
+    return picture
