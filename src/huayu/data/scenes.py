@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from huayu.data import world
-from huayu.data.scenes import OUTSIDE_SHARE, Scene, Split, Sprites, Thing, draw_scene
+from huayu.data.layouts import OUTSIDE_SHARE, Scene, Thing, draw_scene, fake_scene, oracle_slots
+from huayu.data.sprites import Split, Sprites
 
 __all__ = ["GRID", "Composed", "Scene", "Sprites", "Thing", "compose", "draw_scene", "fake_scene", "oracle_slots", "paint"]
 
