@@ -9,15 +9,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from huayu.data import answers, world, wordings
-from huayu.data import wordings_unknown as unknowns
+from huayu.data import answers, world
 from huayu.data.layouts import Scene, Thing, extreme, region
+from huayu.data.questions import Asker
 from huayu.data.world import CONCEPTS, OUTSIDE
 
 Language = Literal["zh", "en"]
 WEIGHTS: dict[str, float] = {
-    "name": 20, "background": 8, "count": 9, "place": 24, "where": 8, "yesno": 16, "list": 7, "category": 7, "edible": 7,
-    "describe": 9, "unknown": 6, "greeting": 1, "thanks": 0.7, "goodbye": 0.7, "self": 1.2, "ability": 0.8,
+    "name": 20, "background": 8, "count": 9, "place": 24, "where": 8, "yesno": 16, "list": 7, "category": 7,
+    "edible": 7, "describe": 9, "unknown": 6, "greeting": 1, "thanks": 0.7, "goodbye": 0.7, "self": 1.2, "ability": 0.8,
 }
 SOCIAL = ("greeting", "thanks", "goodbye", "self", "ability")
 NO_PICTURE_WEIGHTS: dict[str, float] = {
@@ -39,16 +39,16 @@ def dialogue(rng: np.random.Generator, scene: Scene | None, *, language: str | N
              weights: dict[str, float] | None = None, wordings: Literal["train", "held"] = "train") -> list[Turn]:
     """One to `max_turns` turns, all true of the scene, or about no picture at all when it is None.
 
-    `language` "zh" or "en" holds for all turns, "mixed" is drawn anew for each, None is any of these. `weights` replaces
-    the shares of the skills (WEIGHTS); skills that a scene does not allow are left out. With `wordings` "held" every
-    question is put as never in training. Raises ValueError when no skill is left.
+    `language` "zh" or "en" holds for all turns, "mixed" is drawn anew for each, None is any of these. `weights` takes
+    the place of WEIGHTS; skills that a scene does not allow are left out. With `wordings` "held" every question is
+    put as never in training. Raises ValueError when no skill is left.
     """
     if language is None:
         draw = rng.random()
         language = "zh" if draw < 0.46 else "en" if draw < 0.92 else "mixed"
     if weights is None:
         weights = WEIGHTS if scene is not None else NO_PICTURE_WEIGHTS
-    maker = _Maker(rng, scene, wordings)
+    maker = _Maker(rng, scene, Asker(rng, wordings))
     turns: list[Turn] = []
     spoken = {"zh": "zh", "en": "en"}.get(language)
     names, sums = _shares(tuple(weights.items()))
@@ -98,7 +98,7 @@ class _Maker:
 
     rng: np.random.Generator
     scene: Scene | None
-    which: str
+    asker: Asker
     focus: Thing | None = None
 
     def __post_init__(self) -> None:
@@ -107,20 +107,20 @@ class _Maker:
     def drop(self) -> None:
         """From here "it" can only mean the one thing there is, if there is one."""
         alone = self.scene is not None and len(self.scene.things) == 1
-        self.focus = self.scene.things[0] if alone else None  # type: ignore[union-attr]
+        self.focus = self.there.things[0] if alone else None
 
     def turn(self, skill: str, tongue: str) -> Turn | None:
         """A turn of this skill, or None when the scene does not allow it."""
         if skill in SOCIAL:
-            return Turn(skill, tongue, self.ask(skill, tongue), answers.fixed(skill, tongue))
+            return Turn(skill, tongue, self.asker.ask(skill, tongue), answers.fixed(skill, tongue))
         if skill == "unknown":
             self.drop()
-            return Turn(skill, tongue, self.unknown(tongue), answers.fixed(skill, tongue))
+            return Turn(skill, tongue, self.asker.unknown(tongue, self.concepts), answers.fixed(skill, tongue))
         if skill == "no-picture":
             kind = VISUAL[int(self.rng.integers(len(VISUAL)))]
             concept = int(self.rng.integers(len(CONCEPTS)))
             side = tuple(answers.SIDES)[int(self.rng.integers(4))]
-            return Turn(skill, tongue, self.ask(kind, tongue, concept, side), answers.fixed(skill, tongue))
+            return Turn(skill, tongue, self.asker.ask(kind, tongue, concept, side), answers.fixed(skill, tongue))
         if self.scene is None:
             return None
         if skill in ("name", "count", "list", "describe"):
@@ -131,27 +131,27 @@ class _Maker:
     # Each of the following returns (question, answer), or None.
 
     def _name(self, tongue: str, _: bool) -> tuple[str, str]:
-        return self.ask("name", tongue), answers.name(self.concepts, tongue)
+        return self.asker.ask("name", tongue), answers.name(self.concepts, tongue)
 
     def _background(self, tongue: str, _: bool) -> tuple[str, str]:
-        return self.ask("background", tongue), answers.background(self.scene.background, tongue)  # type: ignore[union-attr]
+        return self.asker.ask("background", tongue), answers.background(self.there.background, tongue)
 
     def _count(self, tongue: str, _: bool) -> tuple[str, str]:
-        return self.ask("count", tongue), answers.count(len(self.concepts), tongue)
+        return self.asker.ask("count", tongue), answers.count(len(self.concepts), tongue)
 
     def _list(self, tongue: str, _: bool) -> tuple[str, str]:
-        return self.ask("list", tongue), answers.everything(self.concepts, tongue)
+        return self.asker.ask("list", tongue), answers.everything(self.concepts, tongue)
 
     def _describe(self, tongue: str, _: bool) -> tuple[str, str]:
-        return self.ask("describe", tongue), answers.describe(self.scene.background, self.concepts, tongue)  # type: ignore[union-attr]
+        return self.asker.ask("describe", tongue), answers.describe(self.there.background, self.concepts, tongue)
 
     def _place(self, tongue: str, _: bool) -> tuple[str, str] | None:
         side = tuple(answers.SIDES)[int(self.rng.integers(4))]
-        thing = extreme(self.scene, side)  # type: ignore[arg-type]
+        thing = extreme(self.there, side)
         if thing is None:
             return None
         self.focus = thing
-        return self.ask("place", tongue, side=side), answers.place(side, thing.concept, tongue)
+        return self.asker.ask("place", tongue, side=side), answers.place(side, thing.concept, tongue)
 
     def _where(self, tongue: str, it: bool) -> tuple[str, str] | None:
         thing = self.focus if it else self.any_thing()
@@ -159,7 +159,8 @@ class _Maker:
         if thing is None or at is None or (not it and thing.concept == OUTSIDE):
             return None
         self.focus = thing
-        return (self.ask("where-it" if it else "where", tongue, thing.concept), answers.where(at, thing.concept, tongue))
+        question = self.asker.ask("where-it" if it else "where", tongue, thing.concept)
+        return question, answers.where(at, thing.concept, tongue)
 
     def _yesno(self, tongue: str, _: bool) -> tuple[str, str] | None:
         present = self.concepts
@@ -168,7 +169,7 @@ class _Maker:
             if thing.concept == OUTSIDE:
                 return None
             self.focus = thing
-            return self.ask("yesno", tongue, thing.concept), answers.yesno(thing.concept, True, tongue)
+            return self.asker.ask("yesno", tongue, thing.concept), answers.yesno(thing.concept, True, tongue)
         concept = int(self.rng.integers(len(CONCEPTS)))
         if self.rng.random() < 0.55:  # a near miss
             near = _kin()[present[int(self.rng.integers(len(present)))]] if OUTSIDE not in present else ()
@@ -176,7 +177,7 @@ class _Maker:
         if concept in present or any(_alike(concept, other) for other in present if other != OUTSIDE):
             return None
         self.drop()
-        return self.ask("yesno", tongue, concept, generic=False), answers.yesno(concept, False, tongue)
+        return self.asker.ask("yesno", tongue, concept, generic=False), answers.yesno(concept, False, tongue)
 
     def _category(self, tongue: str, it: bool) -> tuple[str, str] | None:
         return self._about("category", tongue, it)
@@ -202,74 +203,18 @@ class _Maker:
         if not it:
             self.focus = thing if concept == thing.concept else None
         say = answers.edible if skill == "edible" else answers.category
-        return self.ask(f"{skill}-it" if it else skill, tongue, concept), say(concept, tongue)
+        return self.asker.ask(f"{skill}-it" if it else skill, tongue, concept), say(concept, tongue)
+
+    @property
+    def there(self) -> Scene:
+        """The scene; only asked for where there is one."""
+        assert self.scene is not None
+        return self.scene
 
     @property
     def concepts(self) -> list[int]:
-        return [thing.concept for thing in self.scene.things]  # type: ignore[union-attr]
+        return [thing.concept for thing in self.scene.things] if self.scene is not None else []
 
     def any_thing(self) -> Thing:
-        things = self.scene.things  # type: ignore[union-attr]
+        things = self.there.things
         return things[int(self.rng.integers(len(things)))]
-
-    def ask(self, kind: str, tongue: str, concept: int = OUTSIDE, side: str = "left", *, generic: bool = True) -> str:
-        """A question of this kind in one of its wordings."""
-        table = (wordings.TRAIN if self.which == "train" else wordings.HELD)[kind][tongue]
-        text = table[int(self.rng.integers(len(table)))]
-        if "{" in text:
-            text = self.fill(text, tongue, concept, side, generic)
-        return self.typed(text, tongue)
-
-    def fill(self, text: str, tongue: str, concept: int, side: str, generic: bool) -> str:
-        """Put names and sides in the places of a wording."""
-        chinese, other, english = answers.SIDES[side]
-        if tongue == "zh":
-            side_text = chinese if "最" in text or self.rng.random() < 0.7 else other
-            return text.replace("{side}", side_text).replace("{thing}", self.called(concept, "zh", generic))
-        plural = answers.plural(concept)
-        called = self.called(concept, "en", generic)
-        counted = concept == OUTSIDE or not CONCEPTS[concept].phrase.startswith("some ")
-        article = ("an " if called[0] in "aeiou" else "a ") if counted else "any "
-        for name, value in (("{side}", english), ("{thing}", called), ("{a_thing}", article + called),
-                            ("{is}", "are" if plural else "is")):
-            text = text.replace(name, value)
-        return text[0].upper() + text[1:]
-
-    def called(self, concept: int, tongue: str, generic: bool) -> str:
-        """The thing's name, or at times another name for it."""
-        entry = CONCEPTS[concept]
-        name, others = (entry.zh, entry.aliases_zh) if tongue == "zh" else (entry.en, entry.aliases_en)
-        if others and self.rng.random() < 0.25:
-            other = others[int(self.rng.integers(len(others)))]
-            if generic or other not in world.GENERIC:
-                return other
-        return name
-
-    def unknown(self, tongue: str) -> str:
-        """A question nobody could answer from the picture, about a word outside the world, or mere chaff."""
-        held = self.which == "held"
-        if not held and self.rng.random() < 0.15:
-            words = unknowns.CHAFF[tongue]
-            picked = [words[int(i)] for i in self.rng.integers(len(words), size=int(self.rng.integers(2, 8)))]
-            return self.typed(("" if tongue == "zh" else " ").join(picked) + ("？" if tongue == "zh" else "?"), tongue)
-        table = (unknowns.UNKNOWN_HELD if held else unknowns.UNKNOWN)[tongue]
-        text = table[int(self.rng.integers(len(table)))]
-        nouns = (unknowns.NOUNS_HELD if held else unknowns.NOUNS)[tongue]
-        text = text.replace("{noun}", nouns[int(self.rng.integers(len(nouns)))])
-        if "{" in text:
-            concept = int(self.rng.integers(len(CONCEPTS)))
-            if self.scene is not None and (there := [c for c in self.concepts if c != OUTSIDE]):
-                concept = there[int(self.rng.integers(len(there)))]
-            text = self.fill(text, tongue, concept, "left", True)
-        return self.typed(text, tongue)
-
-    def typed(self, text: str, tongue: str) -> str:
-        """As people type: often without the last mark, in small letters, or with marks of the other script."""
-        draw = self.rng.random()
-        if draw < 0.25:
-            text = text.rstrip("?.!？。！")
-        elif draw < 0.35 and tongue == "zh":
-            text = text.replace("？", "?").replace("。", ".").replace("！", "!")
-        if tongue == "en" and self.rng.random() < 0.35:
-            text = text[0].lower() + text[1:]
-        return text

@@ -161,9 +161,14 @@ def _disc(side: int = 16) -> np.ndarray:
 
 
 def extreme(scene: Scene, side: str) -> Thing | None:
-    """The thing farthest to the "left", "right", "top" or "bottom", or None when it is not clear by a whole cell."""
+    """The thing farthest to the "left", "right", "top" or "bottom", or None when it is not clear by a whole cell.
+
+    A thing that is alone counts where it stands in the outer third.
+    """
     if len(scene.things) < 2:
-        return None
+        at = region(scene.things[0])
+        outer = {"left": (0, 0), "right": (0, 2), "top": (1, 0), "bottom": (1, 2)}[side]
+        return scene.things[0] if at is not None and at[outer[0]] == outer[1] else None
     sign = -1 if side in ("right", "bottom") else 1
     order = sorted(scene.things, key=lambda t: sign * (t.cx if side in ("left", "right") else t.cy))
     first, second = order[:2]

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
-from huayu.data import answers, world, wordings
+from huayu.data import answers, wordings, world
 from huayu.data import wordings_unknown as unknowns
 
 SPECIAL = ("<pad>", "<unk>", "<mask>", "<sep>", "</n>", "</_>", "<s>", "</s>", "<root>", "<ans>", "<option>", "<eod>")
@@ -14,26 +15,31 @@ FIELDS = ("image", "image_2", "image_3", "image_4", "context", "question", "answ
 MARKS = "，。？！、；：“”‘’（）《》…—·"
 # Frequent characters, so that a free question is read in characters of its own rather than as one unknown word.
 HAN = (
-    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多经么去法学如都同现当没动面起看定天分"
-    "还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公此已工使情明性知全三又关点正业外将两高间由问很最重并物手应战向头文体政美相见被利什二等"
-    "产或新己制身果加西斯月话合回特代内信表化老给世位次度门任常先海通教儿原东声提立及比员解水名真论处走义各入几口认条平系气题活尔更别打女变四神总何电数安少报才结反"
-    "受目太量再感建务做接必场件计管期市直德资命山金指克许统区保至队形社便空决治展马科司五基眼书非则听白却界达光放强即像难且权思王象完设式色路记南品住告类求据程北边"
-    "死张该交规万取拉格望觉术领共确传师观清今切院让识候带导争运笔算联完红办快早黑步往亲句吃喝包绿青灰紫粉橙棕蓝黄圆方块甜苦酸辣热冷春夏秋冬风雨雪花草树叶根木石"
-    "鸟虫鱼兽猫狗鸡鸭鹅牛羊兔鼠虎狼龙蛇猴猪爸妈哥姐弟妹爷奶孩朋友男先您请谢再见哪谁怎吗呢吧啊呀哦嗯左右旁近远轻快慢新旧美丑胖瘦深浅厚薄宽窄飞跑跳唱画读写玩睡坐站"
-    "拿买卖穿戴洗床桌椅窗灯杯碗盘刀叉筷勺锅车船桥街店校医饭菜肉蛋奶茶酒糖盐油米面汤衣裤鞋帽裙袜雷星云河湖田城乡村号钟秒周岁六七八九零百千亿半双只张位辆棵朵片"
+    "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家"
+    "种事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十"
+    "民第公此已工使情明性知全三又关点正业外将两高间由问很最重并物手应战向头文体政美相见被利什二等产或新己制身果加西斯"
+    "月话合回特代内信表化老给世位次度门任常先海通教儿原东声提立及比员解水名真论处走义各入几口认条平系气题活尔更别打女"
+    "变四神总何电数安少报才结反受目太量再感建务做接必场件计管期市直德资命山金指克许统区保至队形社便空决治展马科司五基"
+    "眼书非则听白却界达光放强即像难且权思王象完设式色路记南品住告类求据程北边死张该交规万取拉格望觉术领共确传师观清今"
+    "切院让识候带导争运笔算联完红办快早黑步往亲句吃喝包绿青灰紫粉橙棕蓝黄圆方块甜苦酸辣热冷春夏秋冬风雨雪花草树叶根木"
+    "石鸟虫鱼兽猫狗鸡鸭鹅牛羊兔鼠虎狼龙蛇猴猪爸妈哥姐弟妹爷奶孩朋友男先您请谢再见哪谁怎吗呢吧啊呀哦嗯左右旁近远轻快慢"
+    "新旧美丑胖瘦深浅厚薄宽窄飞跑跳唱画读写玩睡坐站拿买卖穿戴洗床桌椅窗灯杯碗盘刀叉筷勺锅车船桥街店校医饭菜肉蛋奶茶酒"
+    "糖盐油米面汤衣裤鞋帽裙袜雷星云河湖田城乡村号钟秒周岁六七八九零百千亿半双只张位辆棵朵片"
 )
 # Frequent English words beside those of the world.
 ENGLISH = (
-    "about above after again all almost also always another any away back bad because before behind best better between both boy "
-    "bring but buy by call came child children city clean close come could dark day did different does done down draw drink drive each "
-    "easy end enough even every family far fast feel few first five food for found four from full funny get girl give go got "
-    "had hand hard has her here him his home hope hot hour idea if into just keep kind know last late learn let letter life light "
-    "like little live long look lot made man may maybe mean more most mother move much must my near need never new next night nice "
-    "nothing now number off often old once only open or other our out over own part pay person place play point put question read "
-    "real right same saw second seen set shall she should show side since sit six sky small smile some someone soon speak start stay "
-    "still stop such sun take talk than that their them then these they thing think those thought time together too top toward true "
-    "try turn until up us use used walk wall want warm was way week well went were where which while white why wish word work would "
-    "wrong year yellow yes yet young your zero animal apple nobody sentence short simple correct mistake sure answer english chinese"
+    "about above after again all almost also always another any away back bad because before behind best better "
+    "between both boy bring but buy by call came child children city clean close come could dark day did different "
+    "does done down draw drink drive each easy end enough even every family far fast feel few first five food for "
+    "found four from full funny get girl give go got had hand hard has her here him his home hope hot hour idea if "
+    "into just keep kind know last late learn let letter life light like little live long look lot made man may "
+    "maybe mean more most mother move much must my near need never new next night nice nothing now number off often "
+    "old once only open or other our out over own part pay person place play point put question read real right "
+    "same saw second seen set shall she should show side since sit six sky small smile some someone soon speak "
+    "start stay still stop such sun take talk than that their them then these they thing think those thought time "
+    "together too top toward true try turn until up us use used walk wall want warm was way week well went were "
+    "where which while white why wish word work would wrong year yellow yes yet young your zero animal apple nobody "
+    "sentence short simple correct mistake sure answer english chinese"
 )
 
 
@@ -45,7 +51,7 @@ def _texts(tongue: str) -> Iterator[str]:
     for words in (unknowns.UNKNOWN, unknowns.UNKNOWN_HELD, unknowns.NOUNS, unknowns.NOUNS_HELD, unknowns.CHAFF):
         yield from words[tongue]
     concepts = (world.OUTSIDE, *range(len(world.CONCEPTS)))
-    for pair in zip(concepts, concepts[1:], strict=False):
+    for pair in pairwise(concepts):
         yield answers.everything(pair, tongue)
         yield answers.name(pair[1:], tongue)
         yield answers.where((1, 1), pair[1], tongue)

@@ -12,7 +12,8 @@ from huayu.data import world
 from huayu.data.layouts import OUTSIDE_SHARE, Scene, Thing, draw_scene, fake_scene, oracle_slots
 from huayu.data.sprites import Split, Sprites
 
-__all__ = ["GRID", "Composed", "Scene", "Sprites", "Thing", "compose", "draw_scene", "fake_scene", "oracle_slots", "paint"]
+__all__ = ["GRID", "Composed", "Scene", "Sprites", "Thing", "compose", "draw_scene", "fake_scene", "oracle_slots",
+           "paint"]
 
 GRID = 8
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -36,7 +37,8 @@ def compose(rng: np.random.Generator, sprites: Sprites, *, size: int = 64, split
     return paint(rng, sprites, scene, size=size, augment=augment and split == "train")
 
 
-def paint(rng: np.random.Generator, sprites: Sprites, scene: Scene, *, size: int = 64, augment: bool = False) -> Composed:
+def paint(rng: np.random.Generator, sprites: Sprites, scene: Scene, *, size: int = 64,
+          augment: bool = False) -> Composed:
     """Paint a scene whose things all have a sprite."""
     colour = np.array(world.BACKGROUNDS[scene.background][2], np.float32) / 255
     if augment:

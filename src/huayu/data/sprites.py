@@ -17,7 +17,7 @@ Split = Literal["train", "choose", "test", "train-eval"]
 
 @dataclass(frozen=True)
 class Sprites:
-    """Packed drawings: pixels (N, P, P, 4) uint8 with straight alpha; concept, style, reserved (N,); names per style."""
+    """Packed drawings: pixels (N, P, P, 4) uint8, straight alpha; concept, style, reserved (N,); names per style."""
 
     pixels: np.ndarray
     concept: np.ndarray
@@ -28,7 +28,8 @@ class Sprites:
     ink: tuple[bool, ...]
 
     @classmethod
-    def load(cls, path: str | Path, roles: tuple[str, ...] | None = None, styles: tuple[str, ...] | None = None) -> Sprites:
+    def load(cls, path: str | Path, roles: tuple[str, ...] | None = None,
+             styles: tuple[str, ...] | None = None) -> Sprites:
         """Read the file of `pictograms.pack`, all of it or some roles or styles. ValueError: made by another world."""
         with np.load(path) as file:
             if str(file["version"]) != world.version():
@@ -89,7 +90,7 @@ class Sprites:
 
     @cached_property
     def integrals(self) -> np.ndarray:
-        """(N, 17, 17) float32: running sums of alpha over 16 x 16 tiles of each drawing, 1 = the whole square opaque."""
+        """(N, 17, 17) float32: running sums of alpha over 16 x 16 tiles of each drawing; 1 is the whole square."""
         count, side = len(self.pixels), self.pixels.shape[1] // 16
         alpha = np.where(np.array(self.ink)[self.style][:, None, None], self.pixels[..., 0], self.pixels[..., 3])
         tiles = alpha.reshape(count, 16, side, 16, side).mean((2, 4), dtype=np.float32) / 255 / 256
@@ -100,6 +101,7 @@ class Sprites:
 
 def silhouette(alpha: np.ndarray) -> np.ndarray:
     """Alpha (P, P) uint8 with the holes filled that the border of the picture does not reach."""
-    padded = Image.fromarray(np.pad(np.where(alpha > 100, 255, 0).astype(np.uint8), 1)).copy()  # writable
+    opaque = np.pad(np.where(alpha > 100, 255, 0).astype(np.uint8), 1)
+    padded = Image.fromarray(opaque).copy()  # a copy, because the array's memory is not writable
     ImageDraw.floodfill(padded, (0, 0), 128)
     return np.maximum(alpha, np.where(np.asarray(padded)[1:-1, 1:-1] == 0, 255, 0).astype(np.uint8))

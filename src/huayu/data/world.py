@@ -169,7 +169,8 @@ ALIKE: tuple[frozenset[str], ...] = (
     frozenset({"bread", "cake"}), frozenset({"football", "basketball"}), frozenset({"tshirt", "dress"}),
 )
 # Aliases that also cover other things: used only where the answer is yes.
-GENERIC = frozenset({"车", "笔", "衣服", "灯", "电脑", "星", "心", "蛋", "hot drink", "computer", "lamp", "seat", "keyboard"})
+GENERIC = frozenset({"车", "笔", "衣服", "灯", "电脑", "星", "心", "蛋", "hot drink", "computer", "lamp", "seat",
+"keyboard"})
 
 # key: (English with article, Chinese)
 CATEGORIES: dict[str, tuple[str, str]] = {
