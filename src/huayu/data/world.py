@@ -45,12 +45,12 @@ CONCEPTS: tuple[Concept, ...] = (
     C("rabbit", "a rabbit", "兔子", "只", "animal", None, "🐰🐇", ("bunny",), ("小兔子", "兔")),
     C("horse", "a horse", "马", "匹", "animal", None, "🐴🐎", ("pony",), ("小马", "马儿")),
     C("cow", "a cow", "牛", "头", "animal", None, "🐮🐄", ("cattle",), ("奶牛", "母牛")),
-    C("monkey", "a monkey", "猴子", "只", "animal", False, "🐵🐒", ("ape",), ("小猴子", "猴")),
+    C("monkey", "a monkey", "猴子", "只", "animal", False, "🐵🐒", (), ("小猴子", "猴")),
     C("elephant", "an elephant", "大象", "头", "animal", False, "🐘", (), ("象", "小象")),
     C("panda", "a panda", "熊猫", "只", "animal", False, "🐼", ("giant panda",), ("大熊猫",)),
     C("lion", "a lion", "狮子", "头", "animal", False, "🦁", (), ("狮", "雄狮")),
     C("tiger", "a tiger", "老虎", "只", "animal", False, "🐯🐅", (), ("虎", "小老虎")),
-    C("mouse", "a mouse", "老鼠", "只", "animal", False, "🐭🐁", ("rat",), ("小老鼠", "鼠")),
+    C("mouse", "a mouse", "老鼠", "只", "animal", False, "🐭🐁", (), ("小老鼠", "鼠")),
     C("bear", "a bear", "熊", "头", "animal", False, "🐻", ("brown bear",), ("棕熊", "狗熊")),
     C("penguin", "a penguin", "企鹅", "只", "animal", False, "🐧", (), ("小企鹅",)),
     C("chicken", "a chicken", "鸡", "只", "animal", None, "🐔🐓", ("rooster", "hen"), ("公鸡", "母鸡")),
@@ -62,7 +62,7 @@ CONCEPTS: tuple[Concept, ...] = (
     C("whale", "a whale", "鲸鱼", "头", "animal", None, "🐳🐋", (), ("鲸",)),
     C("octopus", "an octopus", "章鱼", "只", "animal", None, "🐙", (), ()),
     C("crab", "a crab", "螃蟹", "只", "animal", True, "🦀", (), ("蟹",)),
-    C("turtle", "a turtle", "乌龟", "只", "animal", None, "🐢", ("tortoise",), ("龟", "海龟")),
+    C("turtle", "a turtle", "乌龟", "只", "animal", None, "🐢", ("tortoise",), ("龟",)),
     C("snail", "a snail", "蜗牛", "只", "animal", None, "🐌", (), ()),
     C("butterfly", "a butterfly", "蝴蝶", "只", "animal", False, "🦋", (), ()),
     C("bee", "a bee", "蜜蜂", "只", "animal", False, "🐝", ("honeybee",), ("小蜜蜂",)),
@@ -212,10 +212,10 @@ BACKGROUNDS: tuple[tuple[str, str, tuple[int, int, int]], ...] = (
 
 # Drawings the world has no word for. The second list is kept for the test and never trained on.
 OUTSIDE_TRAIN = (
-    "🐫🦒🦔🦇🦂🐜🦐🐬🐊🦄🦏🦌🐿🐉🦃🕊🐚🐛🦎🦑🦈🐺🦊🐏🐐🐨🐑🐗"
+    "🐫🦒🦔🦇🦂🐜🦐🐬🐊🦄🦏🦌🐿🐉🦃🕊🐚🐛🦎🦑🦈🐺🦊🐏🐐🐨🐑"
     "🥑🥦🌶🥔🥝🍈🌰🥐🥞🥓🍗🌭🥪🌮🍚🍜🍝🍡🍤🍬🍭🍫🍯🍮🍺🍷🍸🍼🍴"
     "⌛🔋🔌🔦🚽🚿🛁⚓🚦⛽⛺🎡🗽⛲🌋🗻❄💧🌊⚡🍀🍁🌿💐👔👖🎒👜💍💎💄🎧🎤📻🎷💾💿📜✉📦📎🔒🔧"
-    "🔫💣💊💉💰💳🎣🎿🎯🎲🎨🏆🎮♟🗿👣👄👁👂🚬🎀🃏"
+    "💣💊💉💰💳🎣🎿🎯🎲🎨🏆🎮♟🗿👣👄👁👂🎀🃏"
 )
 OUTSIDE_TEST = (
     "🦓🦍🦅🐪🐡🕷🦗🦞🦕🦘🐲🦩🦚🥥🥒🥜🥨🥩🌯🥗🍿🍣🍙🍛🍢🍶🍹🥛"
