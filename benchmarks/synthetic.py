@@ -69,6 +69,13 @@ def write_chat(path: str | Path, sizes: ChatSizes, dtype: torch.dtype = torch.fl
     return Path(path).stat().st_size
 
 
+def write_vocabulary(path: str | Path, tokens: int) -> None:
+    """Write a vocabulary of so many tokens: the special ones where CPM-Bee has them, then digits in angle quotes."""
+    special = ["<pad>", "<unk>", "<mask>", "<sep>", "</n>", "</_>", "<s>", "</s>", "<root>", "<ans>", "<option>"]
+    lines = special + [f"«{n}»" for n in range(tokens - len(special))]
+    Path(path).write_text("\n".join(lines), "utf-8")
+
+
 def _vision(s: ChatSizes) -> Shapes:
     d, inner = s.vision_width, s.vision_inner
     shapes: Shapes = {

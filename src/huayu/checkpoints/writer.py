@@ -80,7 +80,8 @@ def write_folder(
 def write_safetensors(path: Path, tensors: LazyTensors, todo: Sequence[Item], progress: Progress) -> str:
     """Write one safetensors file and return its SHA-256. Wider types come first, so that every tensor is aligned."""
     ordered = sorted(todo, key=lambda item: -item.dtype.itemsize)
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
     for item in ordered:
         if item.dtype not in _CODES:
             raise CheckpointError(
@@ -149,12 +150,13 @@ def _own_storage(tensor: Tensor) -> Tensor:
     start, storage = tensor.storage_offset() * tensor.itemsize, tensor.untyped_storage()
     if start == 0 and storage.nbytes() == tensor.nbytes:
         return tensor
-    return torch.empty(0, dtype=tensor.dtype).set_(storage[start : start + tensor.nbytes], 0, tensor.shape)
+    return torch.empty(0, dtype=tensor.dtype).set_(storage[start : start + tensor.nbytes], 0, tensor.shape, tensor.stride())
 
 
-def _bytes(tensor: Tensor) -> memoryview:
+def _bytes(tensor: Tensor) -> Any:
+    """The tensor's memory as a buffer, without a copy."""
     flat = tensor.contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    return flat.view(torch.uint8).numpy() if flat.numel() else b""
 
 
 def _shards(todo: Sequence[Item], max_shard_size: int) -> list[list[Item]]:

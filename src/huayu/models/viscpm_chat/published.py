@@ -43,7 +43,8 @@ def processor(config: VisCPMChatConfig, vocabulary: Path) -> Any:
     from huayu.models.cpm_bee.tokenization import CpmBeeTokenizer
     from huayu.models.viscpm_chat.processing import VisCPMChatProcessor, VisCPMImageProcessor
 
-    pictures = VisCPMImageProcessor(size=config.vision_config.image_size)
+    vision: Any = config.vision_config
+    pictures = VisCPMImageProcessor(size=vision.image_size)
     return VisCPMChatProcessor(pictures, CpmBeeTokenizer(str(vocabulary)), config.num_query_tokens)
 
 
