@@ -12,7 +12,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from huayu.chat import ChatModel, ChatOptions, ChatReply, Conversation, load_chat
-    from huayu.errors import Cancelled, CheckpointError, HuayuError, ImageError, ModelError, PromptError
+    from huayu.errors import (
+        Cancelled,
+        CheckpointError,
+        HuayuError,
+        ImageError,
+        ModelError,
+        OptionError,
+        OutOfMemory,
+        PromptError,
+    )
     from huayu.types import Usage, Verdict
 
 __all__ = [
@@ -25,6 +34,8 @@ __all__ = [
     "HuayuError",
     "ImageError",
     "ModelError",
+    "OptionError",
+    "OutOfMemory",
     "PromptError",
     "Usage",
     "Verdict",
@@ -35,7 +46,17 @@ __all__ = [
 _HOME = {
     **dict.fromkeys(("ChatModel", "ChatOptions", "ChatReply", "Conversation", "load_chat"), "huayu.chat"),
     **dict.fromkeys(
-        ("Cancelled", "CheckpointError", "HuayuError", "ImageError", "ModelError", "PromptError"), "huayu.errors"
+        (
+            "Cancelled",
+            "CheckpointError",
+            "HuayuError",
+            "ImageError",
+            "ModelError",
+            "OptionError",
+            "OutOfMemory",
+            "PromptError",
+        ),
+        "huayu.errors",
     ),
     **dict.fromkeys(("Usage", "Verdict"), "huayu.types"),
 }

@@ -37,3 +37,15 @@ class Cancelled(HuayuError):
 
 class OptionError(HuayuError, ValueError):
     """An option is out of range, or does not belong to the chosen search."""
+
+
+class OutOfMemory(HuayuError):
+    """The device has not enough memory for this."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The device is out of memory; try a smaller format (--dtype float16), fewer beams, a shorter answer, "
+            "or CUDA_MEMORY_CPMBEE_MAX to keep part of the model in main memory.",
+            "设备内存不足；可改用更小的数据格式（--dtype float16）、更少的束、更短的答案，"
+            "或设置 CUDA_MEMORY_CPMBEE_MAX 让部分模型留在主内存。",
+        )

@@ -1,0 +1,67 @@
+"""Traditional Chinese questions, and wishes for the answer's language. OpenCC is imported when first needed."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from huayu.runtime.language import language_of
+
+# A phrase never reaches over one of these: what stands between two of them converts the same alone and in its text.
+_BREAK = re.compile(r"[^\u3400-\u9fff\uf900-\ufaff]")
+
+_ASK_FOR = {"zh": "请用中文回答。", "en": "Please answer in English."}
+
+
+@lru_cache(maxsize=2)
+def _converter(direction: str) -> Any:
+    from opencc import OpenCC
+
+    return OpenCC(direction)
+
+
+def to_simplified(text: str) -> str:
+    """Simplified Chinese; other text stays."""
+    return _converter("t2s").convert(text) if language_of(text) == "zh" else text
+
+
+def to_traditional(text: str) -> str:
+    """Traditional Chinese; other text stays."""
+    return _converter("s2t").convert(text) if language_of(text) == "zh" else text
+
+
+def is_traditional(text: str) -> bool:
+    """True when the text is surely Traditional: some characters are only Traditional, and none is only Simplified."""
+    return to_simplified(text) != text and to_traditional(text) == text
+
+
+def with_language_request(question: str, answer_language: str) -> str:
+    """The question, followed by one sentence that asks for the language when it is not the question's own."""
+    if answer_language in ("auto", language_of(question)):
+        return question
+    space = "" if re.search(r"[\s。！？]$", question) else " "
+    return f"{question}{space}{_ASK_FOR[answer_language]}"
+
+
+class TraditionalStream:
+    """Converts a stream of pieces to Traditional Chinese, the same however it was cut.
+
+    A run of Han characters is held back until something else ends it, since a later character can change an earlier
+    one (发 in 头发 and 出发).
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """What can be shown now."""
+        text = self._held + piece
+        last = max((match.end() for match in _BREAK.finditer(text)), default=0)
+        self._held = text[last:]
+        return to_traditional(text[:last])
+
+    def flush(self) -> str:
+        """The rest."""
+        text, self._held = self._held, ""
+        return to_traditional(text)

@@ -1,0 +1,135 @@
+"""Opening a model to talk with, whatever it is: embedded, published, a folder, a file, or another library's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huayu.chat.model import ChatModel
+from huayu.chat.options import ChatOptions, from_generation_config
+from huayu.errors import CheckpointError, ModelError, OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+    from huayu.checkpoints.find import Source
+    from huayu.runtime.memory import Placement
+
+Progress = Callable[[int, int], None]
+
+
+def load_chat(
+    model: str | Path | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    quantize: str | None = None,
+    vocab: str | Path | None = None,
+    placement: Placement | None = None,
+    progress: Progress | None = None,
+) -> ChatModel:
+    """A :class:`ChatModel`.
+
+    ``model``: None (the one in the package), a name of ``huayu models``, a folder, a file of weights, or a hub id of
+    any image-text-to-text model. ``device``: None takes CUDA or Apple's GPU if there is one. ``dtype``: None takes
+    float32 on the CPU, else float16 (models of other libraries: as they were saved). ``vocab``: the vocabulary file of
+    a published model, where it does not lie beside it. ``placement``: how much of the GPU it may fill; None reads
+    ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done, total)`` is told bytes.
+
+    Raises ModelError and CheckpointError; nothing half-loaded stays.
+    """
+    if quantize is not None:
+        raise ModelError(
+            f"quantize={quantize!r} is not available in this version; try --dtype float16.",
+            f"此版本尚不支持 quantize={quantize!r}；可尝试 --dtype float16。",
+        )
+    from huayu.checkpoints.find import locate
+    from huayu.runtime.device import pick_device
+    from huayu.runtime.memory import placement_from_environment
+
+    where = pick_device(device)
+    source = locate(model, kind="chat")
+    place = placement_from_environment() if placement is None else placement
+    if source.form == "folder" and source.family is None:
+        from huayu.chat.huggingface import open_backend
+
+        return ChatModel(open_backend(source, where, dtype, place))
+    return ChatModel(_open_own(source, where, dtype, vocab, place, progress))
+
+
+def _open_own(
+    source: Source,
+    device: torch.device,
+    dtype: str | torch.dtype | None,
+    vocab: str | Path | None,
+    placement: Placement,
+    progress: Progress | None,
+) -> Any:
+    import huayu.hf  # noqa: F401 (lets the processor's folder be opened)
+    from huayu.chat.viscpm import VisCPMBackend
+    from huayu.checkpoints.opening import open_model
+    from huayu.models.viscpm_chat.checkpoint import MAX_PROMPT_TOKENS
+    from huayu.runtime.device import pick_dtype
+    from huayu.runtime.memory import guarded, place
+
+    if source.family not in (None, "viscpm_chat"):
+        raise ModelError(f"{source.name} cannot talk about pictures.", f"{source.name} 不能看图对话。")
+    fits = placement.is_plain or device.type != "cuda"
+    with guarded():
+        opened = open_model(source, pick_dtype(dtype, device), device if fits else "cpu", progress=progress)
+        if opened.family != "viscpm_chat":
+            raise ModelError(f"{source.name} cannot talk about pictures.", f"{source.name} 不能看图对话。")
+        processor = open_processor(source, opened.model.config, vocab)
+        if not fits:
+            place(opened.model, device, placement, "language_model")
+    longest = min(MAX_PROMPT_TOKENS, int(processor.tokenizer.model_max_length))
+    return VisCPMBackend(
+        opened.model, processor, name=source.name, defaults=chat_defaults(source), max_prompt_tokens=longest
+    )
+
+
+def open_processor(source: Source, config: Any, vocab: str | Path | None) -> Any:
+    """The processor beside the weights, or one made of ``config`` and the vocabulary that is found.
+
+    Raises CheckpointError when there is no vocabulary, or one of another size.
+    """
+    from huayu.checkpoints.vocabulary import BEE_MD5, find_vocabulary
+    from huayu.models.viscpm_chat import published
+    from huayu.models.viscpm_chat.processing import VisCPMChatProcessor
+
+    own = source.form == "folder" and (source.path / "processor_config.json").is_file()
+    if own and vocab is None and (source.path / "vocab.txt").is_file():
+        processor = VisCPMChatProcessor.from_pretrained(source.path, local_files_only=True)
+    else:
+        size = config.text_config.vocab_size
+        md5 = BEE_MD5 if size == 86583 else None
+        processor = published.processor(config, find_vocabulary(source.path, vocab, md5))
+    found, wanted = len(processor.tokenizer.vocabulary), config.text_config.vocab_size
+    if found != wanted:
+        raise CheckpointError(
+            f"The vocabulary has {found} tokens, but the model of {source.name} has {wanted}.",
+            f"词表有 {found} 个词元，而 {source.name} 的模型有 {wanted} 个。",
+        )
+    return processor
+
+
+def chat_defaults(source: Source) -> ChatOptions:
+    """How a model answers when nothing is asked for.
+
+    The ``chat`` part of ``generation_config.json``, which holds fields of :class:`ChatOptions`; else the library's own
+    fields there; for published files the published settings. Source: spec viscpm §3.4.
+    """
+    path = source.folder / "generation_config.json"
+    if source.form == "state_dict":
+        from huayu.models.viscpm_chat.checkpoint import PUBLISHED_GENERATION
+
+        return ChatOptions(search="beam", **PUBLISHED_GENERATION)
+    if not path.is_file():
+        return ChatOptions(search="greedy")
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+        return ChatOptions(**settings["chat"]) if "chat" in settings else from_generation_config(settings)
+    except (ValueError, TypeError, OptionError) as error:
+        raise CheckpointError(f"{path} is not right: {error}.", f"{path} 有误：{error}。") from error

@@ -1,0 +1,170 @@
+"""``huayu chat``: one answer, a conversation in the terminal, or one answer for each line of a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import typer
+
+from huayu.chat import ChatModel, ChatOptions, ChatReply, Conversation, Picture, load_chat
+from huayu.errors import HuayuError, PromptError
+from huayu.runtime.language import say
+
+CLEAR, STOP = "clear", "stop"
+
+
+def run(
+    pictures: list[str],
+    question: str | None,
+    model: str | None,
+    loading: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Everything that can be refused is refused before weights are read. Raises HuayuError, typer.Exit."""
+    wishes = ChatOptions(**options)
+    if question is not None and not question.strip():
+        raise PromptError("The question is empty (0 characters; at least 1).", "问题为空（0 个字；至少 1 个）。")
+    shown = [Picture.open(source) for source in pictures]
+    with loading_bar(visible=not quiet) as progress:
+        chat = load_chat(model, progress=progress, **loading)
+    session = Session(chat, shown, wishes, as_json=as_json, quiet=quiet)
+    in_terminal = sys.stdin is not None and sys.stdin.isatty()
+    if question is not None:
+        session.answer(question, stays=in_terminal)
+    if in_terminal:
+        session.talk()
+    elif question is None:
+        session.read_pipe()
+    if session.failed:
+        raise typer.Exit(1)
+
+
+class Session:
+    """A conversation and how it is shown."""
+
+    def __init__(
+        self, chat: ChatModel, pictures: list[Picture], options: ChatOptions, *, as_json: bool, quiet: bool
+    ) -> None:
+        self.chat, self.pictures, self.options = chat, pictures, options
+        self.as_json, self.quiet = as_json, quiet
+        self.conversation: Conversation | None = None
+        self.failed = False
+
+    def talk(self) -> None:
+        """Ask for questions until ``stop``, the end of input, or Ctrl-C at the prompt."""
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401 (importing it gives input() its line editing)
+        if not self.quiet:
+            _note(say(f"{self.chat.name} · clear forgets, stop ends", f"{self.chat.name} · clear 清空，stop 结束"))
+        while True:
+            try:
+                line = input("" if self.quiet else say("You: ", "你："))
+            except EOFError:
+                return
+            if not self._take(line, stays=True):
+                return
+
+    def read_pipe(self) -> None:
+        """Answer each line of standard input."""
+        for line in sys.stdin or ():
+            if not self._take(line, stays=False):
+                return
+
+    def _take(self, line: str, *, stays: bool) -> bool:
+        """Handle one line; False when it ends the conversation. A refused question does not end it."""
+        line = line.strip()
+        if line == STOP:
+            return False
+        if line == CLEAR:
+            self.conversation = None
+            if stays and not self.quiet:
+                _note(say("Forgotten.", "已清空。"))
+        elif line:
+            try:
+                self.answer(line, stays=stays)
+            except HuayuError as error:
+                self.failed = self.failed or not stays
+                print(f"huayu: {say(error.en, error.zh)}", file=sys.stderr)
+        return True
+
+    def answer(self, question: str, *, stays: bool) -> None:
+        """Show one answer. Ctrl-C ends the answer; the program too unless it ``stays``."""
+        pictures = self.pictures if self.conversation is None else None
+        stream = self.chat.stream(pictures, question, conversation=self.conversation, options=self.options)
+        show: Callable[[str], None] = (lambda _: None) if self.as_json else _write
+        try:
+            for piece in stream:
+                show(piece)
+        except KeyboardInterrupt:
+            stream.close()
+            if not stays:
+                raise
+        reply = stream.reply
+        self.conversation = reply.conversation
+        if self.as_json:
+            print(json.dumps(as_record(question, reply, self.chat.name), ensure_ascii=False), flush=True)
+        else:
+            print(flush=True)
+        if not self.quiet:
+            for sentence in remarks(reply, self.options):
+                _note(sentence)
+
+
+def as_record(question: str, reply: ChatReply, model: str) -> dict[str, Any]:
+    """A reply for ``--json``."""
+    return {
+        "model": model,
+        "question": question,
+        "answer": reply.text,
+        "language": reply.language,
+        "finish": reply.finish,
+        "dropped_turns": reply.dropped_turns,
+        "prompt_tokens": reply.usage.prompt_tokens,
+        "completion_tokens": reply.usage.completion_tokens,
+        "seconds": round(reply.usage.seconds, 3),
+    }
+
+
+def remarks(reply: ChatReply, options: ChatOptions) -> Iterator[str]:
+    """What a reader should know beside the answer."""
+    if reply.dropped_turns:
+        count = reply.dropped_turns
+        yield say(
+            f"the {count} oldest turn(s) no longer fit and were left out", f"最早的 {count} 轮已放不下，未包含在内"
+        )
+    if reply.finish == "length":
+        yield say("cut at --max-new-tokens", "已达 --max-new-tokens 上限")
+    if reply.finish == "cancelled":
+        yield say("stopped", "已停止")
+    if options.answer_language not in ("auto", reply.language):
+        yield say("the model did not answer in the language asked for", "模型没有用所要求的语言回答")
+
+
+@contextlib.contextmanager
+def loading_bar(*, visible: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on a terminal's stderr, moved by ``progress(done bytes, total bytes)``; None where none shows."""
+    if not visible or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(say("Loading", "载入"), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _write(piece: str) -> None:
+    print(piece, end="", flush=True)
+
+
+def _note(sentence: str) -> None:
+    print(f"({sentence})", file=sys.stderr)

@@ -1,0 +1,191 @@
+"""The commands, their arguments and exit codes: 0 done, 1 refused or failed, 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="huayu",
+    help="Talk about pictures in Chinese and English · 中英双语看图说话",
+    invoke_without_command=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str | None, typer.Option(help="Name, folder, file or hub id · 模型名、文件夹、文件或 hub id")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps · 设备")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float16, bfloat16 · 数据格式")]
+Quantize = Annotated[str | None, typer.Option(help="int8, int4 · 量化")]
+Vocab = Annotated[Path | None, typer.Option(help="Vocabulary of a published model · 已发布模型的词表")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line · 每行一个 JSON 对象")]
+
+
+@app.command()
+def chat(
+    picture: Annotated[str | None, typer.Argument(help="Path or URL · 图片路径或网址")] = None,
+    question: Annotated[str | None, typer.Argument(help="Asked first · 第一个问题")] = None,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
+    vocab: Vocab = None,
+    more: Annotated[list[str] | None, typer.Option("--picture", help="One more picture · 再加一张图片")] = None,
+    search: Annotated[str | None, typer.Option(help="beam, greedy, sample · 搜索方式")] = None,
+    beams: Annotated[int | None, typer.Option(help="Beams of the search · 束宽")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy · 温度，0 为贪心")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample from the k likeliest · 前 k 个")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Sample from this share · 累积概率")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Least share of the likeliest · 相对最小概率")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: less repetition · 重复惩罚")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="Of beams; above 0: longer · 长度惩罚")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer · 答案最大长度")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same sample · 随机种子")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this · 遇此文本即止")] = None,
+    lang: Annotated[str, typer.Option(help="auto, zh, en: of the answer · 答案语言")] = "auto",
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Answers only · 只输出答案")] = False,
+) -> None:
+    """Talk about a picture · 看图说话
+
+    `huayu chat photo.jpg "图里有什么？"`. In a terminal it goes on asking: `clear` forgets, `stop` ends.
+    From a pipe it answers each line.
+    """
+    from huayu.cli import chat as command
+
+    options = {
+        "search": search,
+        "num_beams": beams,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "length_penalty": length_penalty,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+        "stop": tuple(stop or ()),
+        "answer_language": lang,
+    }
+    loading = {"device": device, "dtype": dtype, "quantize": quantize, "vocab": vocab}
+    pictures = [source for source in (picture, *(more or ())) if source]
+    command.run(pictures, question, model, loading, options, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """Models that can be named, with size and licence · 可用模型、大小与许可"""
+    from huayu.cli import models as command
+
+    command.run(as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check this installation · 检查安装"""
+    from huayu.cli import doctor as command
+
+    raise typer.Exit(command.run(as_json=as_json))
+
+
+@app.command()
+def verify(
+    paths: Annotated[list[str], typer.Argument(help="Recorded cases or model folders · 用例或模型文件夹")],
+) -> None:
+    """Check recorded cases or model folders · 校验用例或模型文件夹"""
+    from huayu.evaluation import verify as command
+
+    raise typer.Exit(command.main(paths))
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Name, folder, file or hub id · 来源")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="New folder · 目标文件夹")],
+    dtype: Dtype = None,
+    max_shard_size: Annotated[str, typer.Option(help="Largest file of weights · 单个权重文件上限")] = "5GB",
+    vocab: Vocab = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar · 不显示进度")] = False,
+) -> None:
+    """Published weights to a Hugging Face folder · 转换为 Hugging Face 格式"""
+    from huayu.cli import convert as command
+
+    command.run(source, target, dtype=dtype, max_shard_size=max_shard_size, vocab=vocab, quiet=quiet)
+
+
+@app.command()
+def evaluate(
+    task: Annotated[str, typer.Argument(help="Name of the task · 任务名")],
+    model: Model = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="First so many items · 只取前若干条")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results · 结果文件夹")] = None,
+) -> None:
+    """Measure a model · 评测模型"""
+    from huayu import evaluation
+
+    evaluation.run(task, model=model, limit=limit, output=output)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="Recipe's name or file · 训练配方")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes · 修改项")] = None,
+) -> None:
+    """Train by a recipe · 按配方训练"""
+    from huayu import training
+
+    training.main(recipe, overrides or [])
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version · 显示版本")] = False,
+) -> None:
+    if version:
+        from huayu import __version__
+
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; always ends in SystemExit."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    """The exit code; every expected failure is one plain sentence on stderr."""
+    from huayu.errors import HuayuError
+    from huayu.runtime.language import say
+
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a locale without Chinese must cost characters, not the answer
+            stream.reconfigure(errors="replace")
+    try:
+        return app(arguments, prog_name="huayu", standalone_mode=False) or 0
+    except HuayuError as error:
+        return _refuse(say(error.en, error.zh))
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has gone, as with `huayu chat … | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _refuse(str(error))
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not one of typer's: a fault of ours, to be shown whole
+            raise
+        return _refuse(error.format_message())
+
+
+def _refuse(sentence: str) -> int:
+    print(f"huayu: {sentence}", file=sys.stderr)
+    return 1
