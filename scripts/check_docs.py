@@ -96,6 +96,7 @@ def check(page: Path) -> list[str]:
 
 def main() -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 (a command must not wait for somebody at the keyboard)
     wrong = [line for page in PAGES if page.exists() for line in check(page)]
     for line in wrong:
         print(line, file=sys.stderr)
