@@ -78,7 +78,8 @@ def test_icons_are_found_by_code_and_by_older_names(tmp_path: Path) -> None:
 
 
 def test_packed_drawings_load_and_say_who_may_see_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    codes = {f"{ord(emoji):x}": name for emoji, name in (("🐶", "dog"), ("🍎", "apple"), ("🦓", "zebra"), ("🦒", "giraffe"))}
+    emoji = {"dog": "🐶", "apple": "🍎", "zebra": "🦓", "giraffe": "🦒"}
+    codes = {f"{ord(char):x}": name for name, char in emoji.items()}
     icons = {"dog": SQUARE, "apple": DISC, "zebra": SQUARE, "giraffe": DISC}
     packages = tuple(archive(tmp_path, package, icons, codes) for package in (PACKAGES[0], *PACKAGES[-2:]))
     monkeypatch.setattr(pictograms, "PACKAGES", packages)
@@ -91,7 +92,8 @@ def test_packed_drawings_load_and_say_who_may_see_them(tmp_path: Path, monkeypat
     sprites = Sprites.load(path)
     dog, outside = world.concept_ids()["dog"], world.OUTSIDE
     assert sprites.roles == ("train", "choose", "test")
-    assert sorted(zip(sprites.style.tolist(), sprites.concept.tolist(), sprites.reserved.tolist(), strict=True)) == sorted(
+    rows = zip(sprites.style.tolist(), sprites.concept.tolist(), sprites.reserved.tolist(), strict=True)
+    assert sorted(rows) == sorted(
         [(style, concept, False) for style in range(3) for concept in (dog, world.concept_ids()["apple"])]
         + [(0, outside, False), (1, outside, False), (2, outside, True)])
     assert set(Sprites.load(path, roles=("train",)).style) == {0}

@@ -186,24 +186,33 @@ class _Maker:
         return self._about("edible", tongue, it)
 
     def _about(self, skill: str, tongue: str, it: bool) -> tuple[str, str] | None:
-        it = it or (self.focus is not None and self.rng.random() < 0.7)
-        if it:
-            if self.focus is None:
+        """The kind or the edibility of "it", or of something named, which need not be there."""
+        if self.focus is not None and not self.askable(skill, self.focus.concept):
+            if it:
                 return None
-            concept = self.focus.concept
-        else:  # of something named, which need not be there
-            thing = self.any_thing()
-            there = thing.concept != OUTSIDE and self.rng.random() < 0.75
-            concept = thing.concept if there else int(self.rng.integers(len(CONCEPTS)))
-        if skill == "edible" and concept != OUTSIDE:
-            if CONCEPTS[concept].edible is None:
-                return None
-            if not it and self.rng.random() < 0.5 and not CONCEPTS[concept].edible:
-                return None  # most things cannot be eaten; keep the answer open
+        else:
+            it = it or (self.focus is not None and self.rng.random() < 0.7)
+        if it and self.focus is None:
+            return None
+        thing = self.focus if it else self.any_thing()
+        concept = thing.concept  # type: ignore[union-attr]
         if not it:
-            self.focus = thing if concept == thing.concept else None
+            while concept == OUTSIDE or not self.askable(skill, concept) or self.rng.random() < (
+                    0.5 if self.mostly_no(skill, concept) else 0.25 if thing is not None else 0):
+                concept, thing = int(self.rng.integers(len(CONCEPTS))), None
+            self.focus = thing
+        elif self.mostly_no(skill, concept) and self.rng.random() < 0.4:
+            return None
         say = answers.edible if skill == "edible" else answers.category
         return self.asker.ask(f"{skill}-it" if it else skill, tongue, concept), say(concept, tongue)
+
+    def mostly_no(self, skill: str, concept: int) -> bool:
+        """Most things cannot be eaten: those are asked about less, to keep the answer open."""
+        return skill == "edible" and concept != OUTSIDE and not CONCEPTS[concept].edible
+
+    def askable(self, skill: str, concept: int) -> bool:
+        """Whether nobody would quarrel with the answer."""
+        return skill != "edible" or concept == OUTSIDE or CONCEPTS[concept].edible is not None
 
     @property
     def there(self) -> Scene:

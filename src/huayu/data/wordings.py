@@ -127,9 +127,11 @@ TRAIN: Table = {
                "Describe the picture in one sentence.", "Give a description of the picture."),
     },
     "greeting": {
-        "zh": ("你好", "你好！", "您好。", "嗨", "早上好。", "晚上好！", "大家好。", "你好啊", "哈喽", "在吗？"),
+        "zh": ("你好", "你好！", "您好。", "嗨", "早上好。", "晚上好！", "大家好。", "你好啊", "哈喽", "在吗？",
+               "中午好。", "很高兴认识你。"),
         "en": ("Hello", "Hello!", "Hi", "Hi there.", "Good morning.", "Good evening!", "Hey", "Hello there.",
-               "Hey there!", "Greetings."),
+               "Hey there!", "Greetings.", "Good afternoon.",
+               "Nice to meet you."),
     },
     "thanks": {
         "zh": ("谢谢", "谢谢你！", "多谢。", "非常感谢。", "太好了，谢谢。", "谢谢您。", "感谢你的回答。", "谢了",
@@ -139,7 +141,7 @@ TRAIN: Table = {
     },
     "goodbye": {
         "zh": ("再见", "再见！", "拜拜", "下次见。", "我走了。", "明天见。", "晚安。", "回头见。", "我先走了，再见。",
-               "好的，再见。"),
+               "好的，再见。", "改天见。"),
         "en": ("Goodbye", "Bye", "Bye bye!", "See you.", "See you later.", "Good night.", "See you tomorrow.",
                "I have to go.", "OK, bye.", "Goodbye for now."),
     },
@@ -157,7 +159,6 @@ TRAIN: Table = {
                "What can you help me with?", "How do I use you?", "What are you for?", "Tell me what you can do.",
                "What can I ask you?", "What are your skills?"),
     },
-    "random": {"zh": (), "en": ()},
 }
 
 HELD: Table = {
@@ -192,5 +193,4 @@ HELD: Table = {
     "goodbye": {"zh": ("好，下次见。",), "en": ("Bye, see you later.",)},
     "self": {"zh": ("你到底是谁？",), "en": ("Please tell me who you are.",)},
     "ability": {"zh": ("你都会做什么？",), "en": ("What can you do for me?",)},
-    "random": {"zh": (), "en": ()},
 }
