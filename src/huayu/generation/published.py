@@ -64,6 +64,7 @@ class ModelStepper:
         given = {name: inputs[name] for name in known if inputs.get(name) is not None}
         self.model(**given, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
 
+    @torch.inference_mode()
     def step(self, token_ids: Tensor, segment_ids: Tensor, position_ids: Tensor) -> Tensor:
         """Feed tokens (R,) → logits (R, V + E)."""
         self.columns["segment_ids"][:, self.length] = segment_ids
@@ -80,6 +81,7 @@ class ModelStepper:
         )
         return output.logits[:, -1]
 
+    @torch.inference_mode()
     def reorder(self, parents: Tensor) -> None:
         """Let row r go on from row ``parents[r]`` (R,); what beams share stays where it is."""
         self.cache.reorder_cache(parents)
@@ -114,7 +116,7 @@ def beam_search(
     Source: viscpm specification, section 4.
     """
     options = options or BeamOptions()
-    special = _special_ids(model.config)
+    special = special_ids(model.config)
     sentences = [sentence_of(item, special.unk) for item in packed]
     stepper = ModelStepper(model, inputs, options.num_beams, options.max_new_tokens + 2)
     for progress in BeamSearch(stepper, sentences, special, options, cancel):
@@ -153,12 +155,13 @@ def published_generate(
     *_, last = beam_search(model, inputs, packed, options)
     assert last.results is not None
     answers = [torch.tensor(result.token_ids, dtype=torch.long) for result in last.results]
-    special = _special_ids(model.config)
+    special = special_ids(model.config)
     padded = torch.nn.utils.rnn.pad_sequence(answers, batch_first=True, padding_value=special.pad)
     return torch.cat([input_ids, padded.to(input_ids.device)], dim=1)
 
 
-def _special_ids(config: Any) -> SpecialIds:
+def special_ids(config: Any) -> SpecialIds:
+    """The ids that the search must know, from a model's configuration."""
     text = config.get_text_config()
     return SpecialIds(
         vocab_size=text.vocab_size,

@@ -37,8 +37,8 @@ class _Queue(BaseStreamer):
         """The thread says when it has ended, which is later."""
 
 
-class _Stop(StoppingCriteria):
-    """Ends all rows once any of the events is set."""
+class Stopping(StoppingCriteria):
+    """For ``stopping_criteria``: ends all rows at their next token once any of ``events`` is set."""
 
     def __init__(self, events: Sequence[threading.Event]) -> None:
         self.events = events
@@ -74,26 +74,37 @@ def stream_ids(
         "do_sample": False,
         "num_beams": 1,
         "streamer": steps,
-        "stopping_criteria": StoppingCriteriaList([_Stop(events)]),
+        "stopping_criteria": StoppingCriteriaList([Stopping(events)]),
         "logits_processor": sampling.processors() if sampling else None,
     }
 
+    yield from in_thread(lambda: model.generate(**inputs, **settings), steps.items, closed, cancel)
+
+
+def in_thread(
+    work: Callable[[], Any], items: queue.SimpleQueue[Any], closed: threading.Event, cancel: threading.Event | None
+) -> Generator[Any, None, None]:
+    """What ``work``, in a thread of its own, puts into ``items``; ``closed`` is set when nobody takes more.
+
+    Raises Cancelled once ``cancel`` is set, and whatever ``work`` raises. Returns when the thread has ended.
+    """
+
     def run() -> None:
         try:
-            model.generate(**inputs, **settings)
-            steps.items.put(None)
+            work()
+            items.put(None)
         except BaseException as error:
-            steps.items.put(error)
+            items.put(error)
 
     thread = threading.Thread(target=run, name="huayu-generate", daemon=True)
     thread.start()
     try:
-        while (step := steps.items.get()) is not None:
-            if isinstance(step, BaseException):
-                raise step
+        while (item := items.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
             if cancel is not None and cancel.is_set():
                 raise Cancelled
-            yield step
+            yield item
     finally:
         closed.set()
         thread.join()
