@@ -1,0 +1,210 @@
+"""Stage "join": the eye learns to give the language model the slots it understands; then all of it answers together.
+
+With ``train_language = false`` the language model stays as it is (alignment); with true everything moves (instruction).
+"""
+
+# B dialogues, N pictures (B = N · asks), S slots, C classes, D width
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from huayu.data.compose import Composed, compose
+from huayu.data.dialogues import Turn, dialogue
+from huayu.data.scenes import Sprites
+from huayu.models.cpm_bee import collate
+from huayu.models.viscpm_chat import (
+    VisCPMChatForConditionalGeneration,
+    VisCPMChatProcessor,
+    VisCPMImageProcessor,
+)
+from huayu.models.cpm_bee import CpmBeeTokenizer
+from huayu.training.loop import Batch
+from huayu.training.mini_chat.architecture import (
+    NUM_CLASSES,
+    NUM_QUERIES,
+    NUM_SLOTS,
+    chat_config,
+    sprites_file,
+    vocabulary_of,
+)
+from huayu.training.mini_chat.language import Reader, SlotWords, rows_of, scale_rates
+from huayu.training.mini_chat.scoring import exact_answers
+from huayu.training.mini_chat.vision import PATCH_GRID, SIZE, SlotEye, tensors_of, to_values
+
+
+class Joined(nn.Module):
+    """The whole chat model, with the training-only heads of the eye and the ideal words of the slots."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.chat = VisCPMChatForConditionalGeneration(chat_config(vocab_size))
+        width = self.chat.config.vision_config.hidden_size
+        self.patch_head = nn.Linear(width, NUM_CLASSES)
+        self.slot_head = nn.Linear(width, NUM_CLASSES)
+        self.words = SlotWords(self.chat.config.text_config.hidden_size)
+
+    @classmethod
+    def from_parts(cls, vision: Path, language: Path, vocab_size: int) -> Joined:
+        """From the exports of the stages "vision" and "language"."""
+        eye, reader = SlotEye(), Reader(vocab_size)
+        eye.load_state_dict(torch.load(vision, weights_only=True))
+        reader.load_state_dict(torch.load(language, weights_only=True))
+        joined = cls(vocab_size)
+        joined.chat.vision_encoder.load_state_dict(eye.encoder.state_dict())
+        joined.chat.query_tokens.data.copy_(eye.query_tokens.data)
+        joined.chat.language_model.load_state_dict(reader.language_model.state_dict())
+        joined.words.load_state_dict(reader.words.state_dict())
+        joined.patch_head.load_state_dict(eye.patch_head.state_dict())
+        joined.slot_head.load_state_dict(eye.slot_head.state_dict())
+        nn.init.normal_(joined.chat.projector.linear_1.weight, std=width_scale(joined.chat.projector.linear_1))
+        nn.init.normal_(joined.chat.projector.linear_2.weight, std=0.3 * width_scale(joined.chat.projector.linear_2))
+        return joined
+
+    def see(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 (N, S, S, 3) → picture embeddings (N, Q, D), class logits of patches and of slots."""
+        chat = self.chat
+        queries = chat.query_tokens.expand(len(pixels), -1, -1)
+        out = chat.vision_encoder(to_values(pixels), queries, output_hidden_states=True)
+        patches = out.hidden_states[-1][:, 1 : 1 + PATCH_GRID**2]
+        states = out.last_hidden_state
+        return chat.projector(states), self.patch_head(patches), self.slot_head(states[:, :NUM_SLOTS])
+
+    def forward(self, pixels: Tensor, loss_only: bool = True, **inputs: Tensor) -> tuple[object, Tensor, Tensor, Tensor]:
+        """The answer's output, and what :meth:`see` returned; ``asks`` rows in turn belong to each picture."""
+        seen, patches, slots = self.see(pixels)
+        asks = len(inputs["input_ids"]) // len(pixels)
+        out = self.chat(
+            image_embeds=seen.repeat_interleave(asks, 0)[:, None].to(self.chat.language_model.dtype),
+            loss_only=loss_only,
+            **inputs,
+        )
+        return out, seen, patches, slots
+
+
+def width_scale(linear: nn.Linear) -> float:
+    """Standard deviation that keeps the variance of a linear map's input."""
+    return linear.in_features**-0.5
+
+
+class JoinStage:
+    """``start`` is the export of an earlier join, or empty to start from ``vision`` and ``language``."""
+
+    def __init__(
+        self,
+        seed: int = 3,
+        data: str = ".cache/pictograms",
+        vocabulary: str = "runs/mini_chat/vocab.txt",
+        vision: str = "",
+        language: str = "",
+        start: str = "",
+        train_language: bool = False,
+        languages: str = "",
+        asks: int = 2,
+        align: float = 1.0,
+        sight: float = 0.3,
+        language_rate: float = 0.25,
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        self.seed, self.asks, self.align, self.sight = seed, asks, align, sight
+        self.paths = (vision, language, start)
+        self.train_language, self.language_rate = train_language, language_rate
+        self.languages, self.weights = languages, weights
+        self.sprites = Sprites.load(sprites_file(data))
+        self.vocabulary_file = vocabulary
+        self.vocabulary = vocabulary_of(vocabulary)
+
+    def module(self) -> nn.Module:
+        torch.manual_seed(self.seed)
+        vision, language, start = self.paths
+        if start:
+            joined = Joined(len(self.vocabulary))
+            joined.load_state_dict(torch.load(start, weights_only=True))
+        else:
+            joined = Joined.from_parts(Path(vision), Path(language), len(self.vocabulary))
+        joined.words.requires_grad_(False)
+        joined.chat.language_model.requires_grad_(self.train_language)
+        scale_rates(joined.chat.language_model)
+        for parameter in joined.chat.language_model.parameters():
+            parameter.lr_scale = getattr(parameter, "lr_scale", 1.0) * self.language_rate  # type: ignore[attr-defined]
+        return joined
+
+    def batch(self, index: int, size: int) -> Batch:
+        rng = np.random.default_rng([self.seed, index])
+        scenes = [compose(rng, self.sprites, size=SIZE) for _ in range(size)]
+        asked = []
+        for composed in scenes:
+            for _ in range(self.asks):
+                turns = dialogue(rng, composed.scene, language=self.languages or None, weights=self.weights)
+                asked.append((turns, int(rng.integers(len(turns))) if rng.random() < 0.6 else 0))
+        return self.tensors(scenes, asked)
+
+    def tensors(self, scenes: list[Composed], asked: list[tuple[list[Turn], int]]) -> Batch:
+        """Pictures with their dense labels, and the packed questions of all of them."""
+        packed = [rows_of(turns, last, self.vocabulary, picture=True) for turns, last in asked]
+        return {**tensors_of(scenes, self.sprites), **collate(packed, self.vocabulary, with_labels=True)}  # type: ignore[arg-type]
+
+    def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        batch = dict(batch)
+        cover, slots, background = (batch.pop(name) for name in ("cover", "slots", "background"))
+        out, seen, patches, cells = module(**batch)
+        words = module.module.words if hasattr(module, "module") else module.words
+        weight = torch.ones(NUM_CLASSES, device=cover.device)
+        weight[0] = 0.2
+        ideal = words(slots, background)
+        parts = {
+            "answer": out.loss,
+            "align": F.mse_loss(seen.float(), ideal.float()) / ideal.float().var(),
+            "patch": F.cross_entropy(patches.float().flatten(0, 1), cover.flatten(), weight=weight),
+            "slot": F.cross_entropy(cells.float().flatten(0, 1), slots.flatten(0, 1)),
+        }
+        total = parts["answer"] + self.align * parts["align"] + self.sight * (parts["patch"] + 2 * parts["slot"])
+        return total, parts
+
+    def evaluate(self, module: nn.Module) -> Mapping[str, float]:
+        """Exact answers by skill and language on new scenes in the training styles, and all in the choosing style."""
+        seen = self._exact(module, "train-eval", 512)
+        chosen = self._exact(module, "choose", 256)
+        return {**seen, **{f"choose/{k}": chosen[k] for k in chosen if k == "all" or k.startswith("name/")}}
+
+    def _exact(self, module: nn.Module, split: str, count: int) -> dict[str, float]:
+        rng = np.random.default_rng(78)
+        figures: dict[str, list[bool]] = {}
+        device = next(module.parameters()).device
+        for start in range(0, count, 64):
+            pairs = "held" if split == "train-eval" and start % 128 else "any" if split == "choose" else "train"
+            scenes = [compose(rng, self.sprites, size=SIZE, split=split, pairs=pairs) for _ in range(64)]  # type: ignore[arg-type]
+            asked = []
+            for composed in scenes:
+                turns = dialogue(rng, composed.scene, weights=self.weights)
+                asked.append((turns, int(rng.integers(len(turns)))))
+            batch = {name: value.to(device) for name, value in self.tensors(scenes, asked).items()}
+            for name in ("cover", "slots", "background"):
+                del batch[name]
+            out, *_ = module(**batch, loss_only=False)
+            for (turns, last), ok in zip(asked, exact_answers(out.logits, batch["labels"]), strict=True):
+                figures.setdefault(f"{turns[last].skill}/{turns[last].language}", []).append(ok)
+        every = [ok for group in figures.values() for ok in group]
+        return {"all": sum(every) / len(every), **{k: sum(v) / len(v) for k, v in sorted(figures.items())}}
+
+    def export(self, module: nn.Module, folder: Path) -> None:
+        """``joined.pt`` for a later stage, and ``model/``: the chat model in fp16 with its processor."""
+        torch.save(module.state_dict(), folder / "joined.pt")
+        export_chat(module.chat, self.vocabulary_file, folder / "model")  # type: ignore[arg-type]
+
+
+def export_chat(chat: VisCPMChatForConditionalGeneration, vocabulary: str, folder: Path) -> None:
+    """Write the model as users open it: fp16 safetensors, configuration, vocabulary, generation settings."""
+    chat = chat.cpu().half().eval()
+    chat.config.dtype = torch.float16
+    chat.generation_config.update(do_sample=False, max_new_tokens=64, pad_token_id=0, bos_token_id=6, eos_token_id=7)
+    chat.save_pretrained(folder)
+    tokenizer = CpmBeeTokenizer(vocabulary)
+    processor = VisCPMChatProcessor(VisCPMImageProcessor(SIZE), tokenizer, num_query_tokens=NUM_QUERIES)
+    processor.save_pretrained(folder)

@@ -1,0 +1,187 @@
+"""Stage "language": words about scenes, no pixels. The model reads slots that an ideal eye would give it."""
+
+# B dialogues, S slots, C classes, D width, T tokens
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from huayu.data.dialogues import Turn, dialogue
+from huayu.data.scenes import Scene, Sprites, draw_scene, oracle_slots
+from huayu.models.cpm_bee import BeeVocabulary, CpmBeeForCausalLM, PackedItem, collate, pack
+from huayu.training.loop import Batch
+from huayu.training.mini_chat.architecture import (
+    GRID,
+    NUM_BACKGROUNDS,
+    NUM_CLASSES,
+    NUM_QUERIES,
+    NUM_SLOTS,
+    sprites_file,
+    text_config,
+    vocabulary_of,
+)
+from huayu.training.mini_chat.scoring import exact_answers
+
+# Scaled linears and embeddings have unit variance and are divided by sqrt(width) when used, so their steps are larger.
+SCALED_RATE = 16.0
+POOL = 8  # batches drawn and sorted together
+BLIND_SHARE = 0.04  # of dialogues are held without a picture
+
+Sample = tuple[Scene | None, Sequence[Turn], int]  # what is seen, what is said, which turn is asked
+
+
+class SlotWords(nn.Module):
+    """What the language model reads for a cell: the covering things' vectors by share, and the cell's place."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.classes = nn.Parameter(torch.randn(NUM_CLASSES, width) * 0.06)
+        self.backgrounds = nn.Parameter(torch.randn(NUM_BACKGROUNDS, width) * 0.06)
+        self.places = nn.Parameter(torch.randn(NUM_QUERIES, width) * 0.06)
+
+    def forward(self, slots: Tensor, background: Tensor) -> Tensor:
+        """Fractions (B, S, C) and background ids (B,) → (B, S + 1, D)."""
+        cells = torch.cat([slots @ self.classes, self.backgrounds[background][:, None]], dim=1)
+        return cells + self.places
+
+
+class Reader(nn.Module):
+    """The language model with its slot words."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        config = text_config(vocab_size)
+        self.language_model = CpmBeeForCausalLM(config)
+        self.words = SlotWords(config.hidden_size)
+        nn.init.zeros_(self.language_model.model.position_bias.weight)
+        scale_rates(self.language_model)
+
+    def forward(self, slots: Tensor, background: Tensor, loss_only: bool = True, **inputs: Tensor) -> object:
+        """The language model's output for rows whose picture tokens are the slots' words."""
+        model = self.language_model
+        embeds = model.model.embed(inputs.pop("input_ids"), None, None)
+        index = inputs.pop("image_token_index")
+        seen = self.words(slots, background).to(embeds.dtype)
+        place = index.clamp(min=0)[..., None].expand(-1, -1, seen.shape[-1])
+        embeds = torch.where((index >= 0)[..., None], seen.gather(1, place), embeds)
+        return model(inputs_embeds=embeds, loss_only=loss_only, **inputs)
+
+
+def scale_rates(model: CpmBeeForCausalLM) -> None:
+    """Give the unit-variance matrices their larger learning rate."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and "position_bias" not in name:
+            parameter.lr_scale = SCALED_RATE  # type: ignore[attr-defined]
+
+
+def context_of(turns: Sequence[Turn]) -> str:
+    """Earlier turns as the published chat writes them. Source: spec viscpm §3.4."""
+    return "".join(f"User: {turn.question}\nAI: {turn.answer}\n" for turn in turns)
+
+
+def rows_of(turns: Sequence[Turn], last: int, vocabulary: BeeVocabulary, picture: bool) -> PackedItem:
+    """One packed row that asks turn ``last`` after the turns before it."""
+    item = {
+        **({"image": "<unk>" * NUM_QUERIES} if picture else {}),
+        "context": context_of(turns[:last]),
+        "question": turns[last].question,
+        "<ans>": turns[last].answer,
+    }
+    return pack(item, vocabulary)
+
+
+def disturb(rng: np.random.Generator, slots: np.ndarray) -> np.ndarray:
+    """Make ideal slots (S, C) as unsure as a real eye's: fainter, with some mass on a wrong class."""
+    slots = slots.copy()
+    things = slots[:, 1:] * rng.uniform(0.75, 1.1, (len(slots), 1)).astype(np.float32)
+    if rng.random() < 0.5:
+        wrong = rng.integers(things.shape[1])
+        cells = things.sum(1) * np.float32(rng.uniform(0, 0.3))
+        things *= 1 - np.float32(rng.uniform(0, 0.3))
+        things[:, wrong] += cells
+    slots[:, 1:] = things
+    total = things.sum(1, keepdims=True)
+    slots[:, 1:] /= np.maximum(total, 1)
+    slots[:, :1] = 1 - np.minimum(total, 1)
+    return slots
+
+
+class LanguageStage:
+    """Learn to talk in both languages about slots. ``data``: folder of the packed drawings (for their outlines)."""
+
+    def __init__(self, seed: int = 2, data: str = ".cache/pictograms", vocabulary: str = "runs/mini_chat/vocab.txt", weights: dict[str, float] | None = None) -> None:
+        self.seed, self.weights = seed, weights
+        self.sprites = Sprites.load(sprites_file(data))
+        self.vocabulary = vocabulary_of(vocabulary)
+        self._pool: tuple[tuple[int, int], list[Batch]] = ((-1, 0), [])
+
+    def module(self) -> nn.Module:
+        torch.manual_seed(self.seed)
+        return Reader(len(self.vocabulary))
+
+    def batch(self, index: int, size: int) -> Batch:
+        """Rows of like length stand together: a pool of batches is drawn at once and sorted."""
+        number, place = divmod(index, POOL)
+        if self._pool[0] != (number, size):
+            rng = np.random.default_rng([self.seed, number])
+            samples = sorted(self._draw(rng, POOL * size), key=self._length)
+            batches = [samples[i * size : (i + 1) * size] for i in rng.permutation(POOL)]
+            self._pool = (number, size), [self.tensors(batch, rng) for batch in batches]
+        return self._pool[1][place]
+
+    def _draw(self, rng: np.random.Generator, count: int) -> Iterator[Sample]:
+        for _ in range(count):
+            scene = None if rng.random() < BLIND_SHARE else draw_scene(rng, self.sprites)
+            turns = dialogue(rng, scene, weights=None if scene is None else self.weights)
+            # A dialogue is met at any of its turns, at the first most often.
+            yield scene, turns, int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
+
+    def _length(self, sample: Sample) -> int:
+        _, turns, last = sample
+        text = context_of(turns[:last]) + turns[last].question + turns[last].answer
+        return len(self.vocabulary.pieces(text))
+
+    def tensors(self, samples: Sequence[Sample], rng: np.random.Generator | None) -> Batch:
+        """Rows of (scene or None, dialogue, turn asked); disturbed when ``rng`` is given."""
+        unseen = np.zeros((NUM_SLOTS, NUM_CLASSES), np.float32)
+        slots = [unseen if scene is None else oracle_slots(scene, self.sprites, GRID)[0] for scene, _, _ in samples]
+        if rng is not None:
+            slots = [disturb(rng, s) for s in slots]
+        packed = [rows_of(turns, last, self.vocabulary, scene is not None) for scene, turns, last in samples]
+        return {
+            **collate(packed, self.vocabulary, with_labels=True),
+            "slots": torch.from_numpy(np.stack(slots)),
+            "background": torch.tensor([scene.background if scene else 0 for scene, _, _ in samples]),
+        }
+
+    def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        loss = module(**batch).loss
+        return loss, {"answer": loss}
+
+    def evaluate(self, module: nn.Module) -> Mapping[str, float]:
+        """Exact whole answers by skill and language, on held pairs and undisturbed slots."""
+        rng = np.random.default_rng(77)
+        samples = []
+        for i in range(768):
+            scene = draw_scene(rng, self.sprites, split="train-eval", pairs="held" if i % 2 else "train")
+            turns = dialogue(rng, scene, weights=self.weights)
+            samples.append((scene, turns, int(rng.integers(len(turns)))))
+        right = []
+        device = next(module.parameters()).device
+        for start in range(0, len(samples), 64):
+            batch = self.tensors(samples[start : start + 64], None)
+            batch = {name: value.to(device) for name, value in batch.items()}
+            logits = module(**batch, loss_only=False).logits
+            right += exact_answers(logits, batch["labels"])
+        figures: dict[str, list[bool]] = {}
+        for (_, turns, last), ok in zip(samples, right, strict=True):
+            figures.setdefault(f"{turns[last].skill}/{turns[last].language}", []).append(ok)
+        return {"all": sum(right) / len(right), **{k: sum(v) / len(v) for k, v in sorted(figures.items())}}
+
+    def export(self, module: nn.Module, folder: Path) -> None:
+        torch.save(module.state_dict(), folder / "language.pt")
