@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from huayu.chat.backend import Backend, Piece, Prompt
-from huayu.chat.conversation import Conversation, Picture, PictureSource, Turn
+from huayu.chat.backend import Backend
+from huayu.chat.conversation import Conversation, Picture, PictureSource
 from huayu.chat.language import is_traditional, with_language_request
 from huayu.chat.options import ChatOptions, Settings, settle
+from huayu.chat.run import ChatReply, Row, Run
 from huayu.chat.text import TextPath
-from huayu.errors import Cancelled, PromptError
-from huayu.runtime.language import language_of
+from huayu.errors import PromptError
 from huayu.runtime.memory import guarded
-from huayu.types import Usage, Verdict
 
 Pictures = PictureSource | Picture | Sequence[PictureSource | Picture] | None
 Request = tuple[Pictures, str] | tuple[Pictures, str, Conversation | None]
-
-
-@dataclass(frozen=True)
-class ChatReply:
-    """An answer.
-
-    ``text``; the ``conversation`` with this turn added, to go on from; ``usage``; ``verdicts`` of the checks that are
-    set up (none are by default); the ``language`` that the text is really in; ``finish``: ``"stop"`` (the model ended,
-    or a stop string came), ``"length"`` or ``"cancelled"``; ``dropped_turns``: how many of the oldest turns the model
-    could not be shown, because its context is full.
-    """
-
-    text: str
-    conversation: Conversation
-    usage: Usage
-    verdicts: tuple[Verdict, ...] = ()
-    language: str = "en"
-    finish: Literal["stop", "length", "cancelled"] = "stop"
-    dropped_turns: int = 0
 
 
 class ChatStream:
@@ -48,7 +26,7 @@ class ChatStream:
     iterator early stops the model too.
     """
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._pieces = (text for _, text in run)
         self._ended = False
@@ -149,12 +127,12 @@ class ChatModel:
             replies += run.replies()
         return replies
 
-    def _start(self, requests: Sequence[Request], options: ChatOptions | None, changes: dict[str, Any]) -> _Run:
+    def _start(self, requests: Sequence[Request], options: ChatOptions | None, changes: dict[str, Any]) -> Run:
         options = replace(options or ChatOptions(), **changes)
         settings = settle(options, self.backend.defaults)
-        return _Run(self.backend, [self._row(request, settings) for request in requests], settings)
+        return Run(self.backend, [self._row(request, settings) for request in requests], settings)
 
-    def _row(self, request: Request, settings: Settings) -> _Row:
+    def _row(self, request: Request, settings: Settings) -> Row:
         source, question, *rest = request
         if not question.strip():
             raise PromptError("The question is empty (0 characters; at least 1).", "问题为空（0 个字；至少 1 个）。")
@@ -165,81 +143,7 @@ class ChatModel:
             prompt = self.backend.prepare(conversation, asked)
         traditional = not self.backend.reads_traditional and is_traditional(question)
         path = TextPath(settings.stop, traditional and settings.answer_language != "en")
-        return _Row(question, conversation, len(conversation.pictures) - len(before.pictures), prompt, path)
-
-
-@dataclass
-class _Row:
-    """One question on its way."""
-
-    question: str
-    conversation: Conversation
-    num_pictures: int
-    prompt: Prompt
-    path: TextPath
-    num_tokens: int = 0
-    finish: Literal["stop", "length", "cancelled"] | None = None
-    seconds: float = field(default=0.0)
-
-
-class _Run:
-    """Rows that are answered together; iterating gives (row, text) until every row has finished."""
-
-    def __init__(self, backend: Backend, rows: list[_Row], settings: Settings) -> None:
-        self.cancel = threading.Event()
-        self._rows = rows
-        self._pieces = self._generate(backend, settings)
-
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        return self._pieces
-
-    def replies(self) -> list[ChatReply]:
-        """One for each row, once the run has ended."""
-        return [_reply(row) for row in self._rows]
-
-    def _generate(self, backend: Backend, settings: Settings) -> Iterator[tuple[int, str]]:
-        begin = time.perf_counter()
-        pieces = backend.generate([row.prompt for row in self._rows], settings, self.cancel)
-        try:
-            for piece in _guarded(pieces):
-                row = self._rows[piece.row]
-                if row.finish is not None:
-                    continue
-                row.num_tokens = piece.num_tokens
-                shown = row.path.feed(piece.text)
-                if row.path.stopped:
-                    row.finish = "stop"
-                elif piece.finish is not None:
-                    row.finish = piece.finish
-                    shown += row.path.flush()
-                row.seconds = time.perf_counter() - begin
-                if shown:
-                    yield piece.row, shown
-                if all(row.finish is not None for row in self._rows):
-                    break
-        except Cancelled:
-            """What came stays; the rest follows below."""
-        finally:
-            self.cancel.set()
-            pieces.close()  # type: ignore[attr-defined]
-        yield from self._cut_short(begin)
-
-    def _cut_short(self, begin: float) -> Iterator[tuple[int, str]]:
-        for index, row in enumerate(self._rows):
-            if row.finish is None:
-                row.finish, row.seconds = "cancelled", time.perf_counter() - begin
-                if shown := row.path.flush():
-                    yield index, shown
-
-
-def _guarded(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """The same pieces; a full device becomes OutOfMemory. Only the model's work is guarded, not the reader's."""
-    while True:
-        with guarded():
-            piece = next(pieces, None)
-        if piece is None:
-            return
-        yield piece
+        return Row(question, conversation, len(conversation.pictures) - len(before.pictures), prompt, path)
 
 
 def _pictures(source: Pictures) -> list[Picture]:
@@ -247,18 +151,3 @@ def _pictures(source: Pictures) -> list[Picture]:
         return []
     several = list(source) if isinstance(source, list | tuple) else [source]
     return [picture if isinstance(picture, Picture) else Picture.open(picture) for picture in several]
-
-
-def _reply(row: _Row) -> ChatReply:
-    text = row.path.text
-    language = language_of(text or row.question)
-    turn = Turn(row.question, text, language, row.num_pictures)
-    usage = Usage(row.prompt.num_tokens, row.num_tokens, row.seconds)
-    return ChatReply(
-        text,
-        row.conversation.with_turn(turn),
-        usage,
-        language=language,
-        finish=row.finish or "cancelled",
-        dropped_turns=row.prompt.dropped_turns,
-    )

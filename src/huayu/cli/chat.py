@@ -22,19 +22,18 @@ def run(
     question: str | None,
     model: str | None,
     loading: dict[str, Any],
-    options: dict[str, Any],
+    options: ChatOptions,
     *,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Everything that can be refused is refused before weights are read. Raises HuayuError, typer.Exit."""
-    wishes = ChatOptions(**options)
     if question is not None and not question.strip():
         raise PromptError("The question is empty (0 characters; at least 1).", "问题为空（0 个字；至少 1 个）。")
     shown = [Picture.open(source) for source in pictures]
     with loading_bar(visible=not quiet) as progress:
         chat = load_chat(model, progress=progress, **loading)
-    session = Session(chat, shown, wishes, as_json=as_json, quiet=quiet)
+    session = Session(chat, shown, options, as_json=as_json, quiet=quiet)
     in_terminal = sys.stdin is not None and sys.stdin.isatty()
     if question is not None:
         session.answer(question, stays=in_terminal)
@@ -148,7 +147,7 @@ def remarks(reply: ChatReply, options: ChatOptions) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def loading_bar(*, visible: bool) -> Iterator[Callable[[int, int], None] | None]:
+def loading_bar(*, visible: bool, label: str = "") -> Iterator[Callable[[int, int], None] | None]:
     """A progress bar on a terminal's stderr, moved by ``progress(done bytes, total bytes)``; None where none shows."""
     if not visible or not sys.stderr.isatty():
         yield None
@@ -158,7 +157,7 @@ def loading_bar(*, visible: bool) -> Iterator[Callable[[int, int], None] | None]
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(say("Loading", "载入"), total=None)
+        task = bar.add_task(label or say("Loading", "载入"), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

@@ -57,22 +57,11 @@ def chat(
     `huayu chat photo.jpg "图里有什么？"`. In a terminal it goes on asking: `clear` forgets, `stop` ends.
     From a pipe it answers each line.
     """
+    from huayu.chat.options import ChatOptions
     from huayu.cli import chat as command
 
-    options = {
-        "search": search,
-        "num_beams": beams,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "length_penalty": length_penalty,
-        "max_new_tokens": max_new_tokens,
-        "seed": seed,
-        "stop": tuple(stop or ()),
-        "answer_language": lang,
-    }
+    values = (search, beams, temperature, top_k, top_p, min_p, repetition_penalty, length_penalty, max_new_tokens, seed)
+    options = ChatOptions(*values, stop=tuple(stop or ()), answer_language=lang)
     loading = {"device": device, "dtype": dtype, "quantize": quantize, "vocab": vocab}
     pictures = [source for source in (picture, *(more or ())) if source]
     command.run(pictures, question, model, loading, options, as_json=as_json, quiet=quiet)
@@ -97,11 +86,12 @@ def doctor(as_json: AsJson = False) -> None:
 @app.command()
 def verify(
     paths: Annotated[list[str], typer.Argument(help="Recorded cases or model folders · 用例或模型文件夹")],
+    as_json: AsJson = False,
 ) -> None:
     """Check recorded cases or model folders · 校验用例或模型文件夹"""
     from huayu.evaluation import verify as command
 
-    raise typer.Exit(command.main(paths))
+    raise typer.Exit(command.main(paths, as_json=as_json))
 
 
 @app.command()
@@ -109,7 +99,7 @@ def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Name, folder, file or hub id · 来源")],
     target: Annotated[Path, typer.Argument(metavar="DST", help="New folder · 目标文件夹")],
     dtype: Dtype = None,
-    max_shard_size: Annotated[str, typer.Option(help="Largest file of weights · 单个权重文件上限")] = "5GB",
+    max_shard_size: Annotated[str, typer.Option(help="Largest file of weights · 单个权重文件上限")] = "2GB",
     vocab: Vocab = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar · 不显示进度")] = False,
 ) -> None:

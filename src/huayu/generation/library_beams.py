@@ -5,14 +5,20 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Collection, Generator, Mapping, Sequence
-from os.path import commonprefix
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from huayu.generation.streaming import StopOn, in_thread
+from huayu.generation.streaming import Stopping, in_thread
+
+
+def agreed(sequences: Sequence[list[int]]) -> list[int]:
+    """The longest beginning that all have."""
+    first, last = min(sequences), max(sequences)  # in their order the two that differ earliest
+    size = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:size]
 
 
 class _Agreement(StoppingCriteria):
@@ -29,9 +35,9 @@ class _Agreement(StoppingCriteria):
             going_on = [tokens for tokens in candidates if tokens[-1] not in self.eos]
             closed = [tokens[:-1] for tokens in candidates if tokens[-1] in self.eos]
             # An answer that has ended may yet win: nothing that it lacks is sure.
-            ended[:] = [commonprefix([*ended, *closed])] if ended or closed else []
-            sure.append(list(commonprefix([*ended, *going_on])))
-        self.items.put(sure)
+            ended[:] = [agreed([*ended, *closed])] if ended or closed else []
+            sure.append(agreed([*ended, *going_on]))
+        self.items.put((sure, None))
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
@@ -54,16 +60,16 @@ def stream_beams(
     temperature: float = 1.0,
     cancel: threading.Event | None = None,
     **settings: Any,
-) -> Generator[Sequence[list[int]], None, None]:
-    """After each step, for each of the B rows, the token ids that its answer is sure to begin with.
+) -> Generator[tuple[list[list[int]], list[bool] | None], None, None]:
+    """After each step, for each of the B rows, the token ids that its answer is sure to begin with, and None.
 
-    The last item holds the whole answers, ``eos`` included where they have one. ``inputs`` and ``settings`` go to
-    ``model.generate``, which runs in a thread. Raises Cancelled once ``cancel`` is set.
+    The last item has the whole answers without ``eos``, and whether each ended with one. ``inputs`` and ``settings``
+    go to ``model.generate``, which runs in a thread. Raises Cancelled once ``cancel`` is set.
     """
     rows, length = inputs["input_ids"].shape
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
     closed = threading.Event()
-    stop = StopOn([closed] if cancel is None else [closed, cancel])
+    stop = Stopping([closed] if cancel is None else [closed, cancel])
     processors = LogitsProcessorList([_Temperature(temperature)] if temperature != 1.0 else [])
 
     def work() -> None:
@@ -75,6 +81,9 @@ def stream_beams(
             logits_processor=processors,
             stopping_criteria=StoppingCriteriaList([_Agreement(items, rows, length, eos), stop]),
         )
-        items.put(output[:, length:].tolist())
+        answers = output[:, length:].tolist()
+        ends = [next((at for at, token in enumerate(ids) if token in eos), None) for ids in answers]
+        whole = [ids[:end] for ids, end in zip(answers, ends, strict=True)]
+        items.put((whole, [end is not None for end in ends]))
 
     yield from in_thread(work, items, closed, cancel)
