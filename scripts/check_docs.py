@@ -46,9 +46,8 @@ def run_command(arguments: list[str]) -> None:
 
     if arguments[0] != "huayu":
         raise RuntimeError(f"not a huayu command: {shlex.join(arguments)}")
-    sys.argv = arguments
     try:
-        main()
+        main(arguments[1:])
     except SystemExit as stop:
         if stop.code not in (None, 0):
             raise RuntimeError(f"{shlex.join(arguments)} exited with {stop.code}") from None
