@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import huayu
 
@@ -53,8 +55,6 @@ def test_ci_script_can_run() -> None:
 
 
 def test_constraints_fit_the_ranges() -> None:
-    from packaging.requirements import Requirement
-
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     exact = dict(line.lower().replace("_", "-").split("==") for line in lines if not line.startswith("#"))
     extras = PROJECT["project"]["optional-dependencies"].values()
@@ -62,6 +62,28 @@ def test_constraints_fit_the_ranges() -> None:
         requirement = Requirement(text)
         if requirement.name != "huayu":
             assert requirement.specifier.contains(exact[requirement.name.lower()]), text
+
+
+def imported(folder: str) -> set[str]:
+    """Top-level names of what the Python files of a folder import from elsewhere."""
+    names: set[str] = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - sys.stdlib_module_names - {"huayu", "tests", "benchmarks"}
+
+
+@pytest.mark.parametrize(("folder", "extras"), [("src", ("train",)), ("examples", ()), ("tests", ("train", "test"))])
+def test_what_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:
+    distributions = {"PIL": "pillow", "yaml": "pyyaml"}
+    lines = [*PROJECT["project"]["dependencies"]]
+    for extra in extras:
+        lines += PROJECT["project"]["optional-dependencies"][extra]
+    declared = {Requirement(line).name.lower().replace("-", "_") for line in lines}
+    assert {distributions.get(name, name).lower() for name in imported(folder)} <= declared
 
 
 @IN_GIT
