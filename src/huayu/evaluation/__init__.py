@@ -1,1 +1,19 @@
 """Whether a model is what it should be: fidelity to what was published, and how well it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huayu.errors import ModelError
+
+
+def run(task: str, *, model: str | None = None, limit: int | None = None, output: Path | None = None) -> None:
+    """Measure ``model`` (None: the embedded one) on a task and print the table; ``output`` gets the files.
+
+    ``limit``: questions of each kind. Raises ModelError for an unknown task.
+    """
+    if task != "mini-chat":
+        raise ModelError(f"No task {task!r}; there is: mini-chat.", f"没有名为 {task!r} 的任务；现有：mini-chat。")
+    from huayu.evaluation.mini_chat import evaluate
+
+    evaluate(model, limit or 100, output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +10,12 @@ import torch
 from torch import Tensor
 
 from huayu.chat.conversation import Turn
-from huayu.chat.options import ChatOptions, settle
-from huayu.chat.viscpm import VisCPMBackend, published_context
+from huayu.chat.viscpm import published_context
 from huayu.evaluation.verify.arrays import Row, check_rows, short_names, words_of
 from huayu.evaluation.verify.cases import Case
 from huayu.evaluation.verify.report import Report
 from huayu.generation.beam import BeamSearch
-from huayu.generation.options import PUBLISHED_CHAT, BeamOptions
+from huayu.generation.options import BeamOptions
 from huayu.generation.published import ModelStepper, beam_search, sentence_of, special_ids
 from huayu.generation.records import BeamProgress
 from huayu.models.cpm_bee.packing import PackedItem, pack
@@ -154,29 +152,18 @@ def _check_greedy(
 
 
 def _check_chat(talker: _Talker, report: Report) -> None:
-    """Turns with the published settings, each in the context of those before, through the code that serves chat."""
-    defaults = ChatOptions(search="beam", **PUBLISHED_GENERATION)
-    backend = VisCPMBackend(
-        talker.model,
-        talker.processor,
-        name="chat",
-        defaults=defaults,
-        max_prompt_tokens=MAX_PROMPT_TOKENS,
-        verbatim=True,
-    )
+    """Turns with the published settings, each in the context of those before."""
+    options, vocabulary = BeamOptions(**PUBLISHED_GENERATION), talker.case.vocabulary
     turns: list[Turn] = []
     for number, recorded in enumerate(talker.case.json("chat.json")):
-        context = published_context(turns)
-        prompt = backend.prepare_raw(context, recorded["question"], talker.image)
-        pieces = backend.generate([prompt], settle(ChatOptions(), defaults), threading.Event())
-        answer = "".join(piece.text for piece in pieces)
-        packed: PackedItem = prompt.inputs.item
-        last = _last(beam_search(talker.model, talker.inputs(packed), [packed], PUBLISHED_CHAT))
+        context, question = published_context(turns), recorded["question"]
+        packed = talker.processor.pack_chat(1, context, question, max_prompt_tokens=MAX_PROMPT_TOKENS)
+        last = _last(beam_search(talker.model, talker.inputs(packed), [packed], options, vocabulary=vocabulary))
         (result,) = last.results or ()
-        turns.append(Turn(recorded["question"], answer, ""))
+        turns.append(Turn(question, result.text or "", ""))
         report.exact(f"chat{number}.context_in", context, recorded["context_in"])
         report.exact(f"chat{number}.token_ids", list(result.hypotheses[0].token_ids), recorded["token_ids"])
-        report.exact(f"chat{number}.answer", answer, recorded["answer"])
+        report.exact(f"chat{number}.answer", result.text, recorded["answer"])
         report.exact(f"chat{number}.context_out", published_context(turns), recorded["context_out"])
 
 

@@ -1,0 +1,209 @@
+"""Task "mini-chat": exact answers about scenes never trained on, by skill, language and drawing style.
+
+Every question goes through :class:`huayu.chat.ChatModel`, as a user's would, on a painted 256-pixel picture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from huayu.chat import load_chat
+from huayu.chat.conversation import Conversation
+from huayu.chat.model import ChatModel
+from huayu.checkpoints.atomic import write_text
+from huayu.data import pictograms
+from huayu.data.dialogues import Turn, dialogue
+from huayu.data.scenes import Composed, Sprites, compose
+from huayu.runtime.language import language_of, say
+
+SIDE = 256  # pixels
+SKILLS = ("name", "background", "count", "place", "where", "yesno", "list", "category", "edible", "describe")
+SPLITS = {
+    "train": ("train-eval", "held"),  # training styles; with several things, pairs never seen together
+    "choose": ("choose", "any"),
+    "test": ("test", "any"),
+}
+LANGUAGES = ("zh", "en")
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question with its true answer and what the model said. ``turn`` counts from 0."""
+
+    kind: str
+    split: str
+    language: str
+    turn: int
+    question: str
+    truth: str
+    answer: str
+
+    @property
+    def exact(self) -> bool:
+        return self.answer.strip() == self.truth
+
+
+@dataclass(frozen=True)
+class _Plan:
+    kind: str
+    split: str
+    language: str
+    scene: Composed
+    turns: list[Turn]
+
+
+def _draw(rng: np.random.Generator, sprites: Sprites, kind: str, split: str, language: str) -> _Plan:
+    """A new scene and a dialogue of one kind about it."""
+    style, pairs = SPLITS[split]
+    single = kind in ("name", "new wording", "outside")
+    weights = {"name": 1.0} if single else None if kind in ("follow-up", "no answer") else {kind: 1.0}
+    if kind == "no answer":
+        weights = {"unknown": 1.0}
+    while True:
+        count = 1 if single or (kind == "follow-up" and rng.random() < 0.5) else None
+        held = pairs if count is None else "any" if pairs == "any" else "train"
+        outside = 1.0 if kind == "outside" else 0.0
+        scene = compose(rng, sprites, size=SIDE, split=style, pairs=held, count=count, outside=outside)  # type: ignore[arg-type]
+        wordings = "held" if kind == "new wording" else "train"
+        try:
+            turns = dialogue(
+                rng,
+                scene.scene,
+                language=language,
+                weights=weights,
+                max_turns=3 if kind == "follow-up" else 1,
+                wordings=wordings,  # type: ignore[arg-type]
+            )
+        except ValueError:  # this scene does not allow the skill
+            continue
+        if kind != "follow-up" or len(turns) > 1:
+            return _Plan(kind, split, language, scene, turns)
+
+
+def plans(sprites: Sprites, limit: int, seed: int = 20) -> Iterator[_Plan]:
+    """All scenes and questions of the task, the same for every model."""
+    for split in SPLITS:
+        kinds = [*SKILLS, "new wording", "follow-up", "outside", "no answer"]
+        for kind in kinds:
+            for language in LANGUAGES:
+                rng = np.random.default_rng([seed, *map(ord, split + kind + language)])
+                for _ in range(limit):
+                    yield _draw(rng, sprites, kind, split, language)
+
+
+def ask(chat: ChatModel, group: list[_Plan]) -> list[Asked]:
+    """Hold the dialogues of a group side by side; each goes on from the model's own answers."""
+    asked: list[Asked] = []
+    conversations: list[Conversation | None] = [None] * len(group)
+    for number in range(max(len(plan.turns) for plan in group)):
+        rows = [i for i, plan in enumerate(group) if number < len(plan.turns)]
+        requests = [
+            (
+                Image.fromarray(group[i].scene.pixels) if number == 0 else None,
+                group[i].turns[number].question,
+                conversations[i],
+            )
+            for i in rows
+        ]
+        for i, reply in zip(rows, chat.ask_batch(requests, batch_size=BATCH), strict=True):
+            conversations[i] = reply.conversation
+            plan, turn = group[i], group[i].turns[number]
+            asked.append(Asked(plan.kind, plan.split, plan.language, number, turn.question, turn.answer, reply.text))
+    return asked
+
+
+def scores(asked: list[Asked]) -> dict[str, dict[str, dict[str, float]]]:
+    """kind → split → language → share of exact answers; of follow-ups only the later turns count."""
+    table: dict[str, dict[str, dict[str, list[bool]]]] = {}
+    for a in asked:
+        if a.kind == "follow-up" and a.turn == 0:
+            continue
+        table.setdefault(a.kind, {}).setdefault(a.split, {}).setdefault(a.language, []).append(a.exact)
+        right = language_of(a.answer) == a.language
+        table.setdefault("answer language", {}).setdefault(a.split, {}).setdefault(a.language, []).append(right)
+        if a.kind == "name":
+            unsure = "不知道" in a.answer or "do not know" in a.answer
+            table.setdefault("false do-not-know", {}).setdefault(a.split, {}).setdefault(a.language, []).append(unsure)
+    return {
+        kind: {s: {k: sum(v) / len(v) for k, v in by.items()} for s, by in splits.items()}
+        for kind, splits in table.items()
+    }
+
+
+def _table(figures: dict[str, dict[str, dict[str, float]]], name: str, limit: int) -> Table:
+    title = say(f"{name}: exact answers, {limit} questions a cell", f"{name}：完全正确的比例，每格 {limit} 题")
+    table = Table(title=title)
+    table.add_column(say("skill", "能力"))
+    heads = {
+        "train": say("training styles", "训练画风"),
+        "choose": say("choosing style", "选择画风"),
+        "test": say("test style", "测试画风"),
+    }
+    for split in SPLITS:
+        for language in LANGUAGES:
+            table.add_column(f"{heads[split]} {language}", justify="right")
+    for kind, by in figures.items():
+        table.add_row(kind, *(f"{by[s][k]:.0%}" for s in SPLITS for k in LANGUAGES))
+    return table
+
+
+def markdown(figures: dict[str, dict[str, dict[str, float]]]) -> str:
+    """The same table for a model card."""
+    head = "| skill | " + " | ".join(f"{s} {k}" for s in SPLITS for k in LANGUAGES) + " |\n|---" + "|---" * 6 + "|\n"
+    rows = (
+        f"| {kind} | " + " | ".join(f"{100 * by[s][k]:.0f} %" for s in SPLITS for k in LANGUAGES) + " |\n"
+        for kind, by in figures.items()
+    )
+    return head + "".join(rows)
+
+
+def dialogues(chat: ChatModel, sprites: Sprites, count: int = 20) -> str:
+    """``count`` dialogues with fixed seeds, none left out, as Markdown."""
+    rng = np.random.default_rng(2026)
+    text = ""
+    for number in range(1, count + 1):
+        split = ("train", "test")[number % 2]
+        plan = _draw(rng, sprites, "outside" if number % 7 == 0 else "follow-up", split, LANGUAGES[number // 2 % 2])
+        text += f"**{number}.** ({split})\n"
+        for a in ask(chat, [plan]):
+            mark = "" if a.exact else f" *(truth: {a.truth})*"
+            text += f"- {a.question} → {a.answer}{mark}\n"
+        text += "\n"
+    return text
+
+
+def evaluate(model: str | None, limit: int, output: Path | None) -> dict[str, dict[str, dict[str, float]]]:
+    """Run the task and print its table. ``output`` gets figures.json, table.md, answers.jsonl and dialogues.md."""
+    sprites = Sprites.load(pictograms.pack())
+    chat = load_chat(model)
+    console = Console()
+    group: list[_Plan] = []
+    asked: list[Asked] = []
+    total = len(SPLITS) * (len(SKILLS) + 4) * len(LANGUAGES) * limit
+    for plan in track(plans(sprites, limit), total=total, console=Console(stderr=True)):
+        group.append(plan)
+        if len(group) == BATCH:
+            asked += ask(chat, group)
+            group = []
+    if group:
+        asked += ask(chat, group)
+    figures = scores(asked)
+    console.print(_table(figures, chat.name, limit))
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(output / "figures.json", json.dumps(figures, indent=1))
+        write_text(output / "table.md", markdown(figures))
+        rows = (json.dumps({**asdict(a), "exact": a.exact}, ensure_ascii=False) + "\n" for a in asked)
+        write_text(output / "answers.jsonl", "".join(rows))
+        write_text(output / "dialogues.md", dialogues(chat, sprites))
+    return figures
