@@ -61,33 +61,41 @@ def open_model(
     *,
     mmap: bool = False,
     progress: Progress | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> Opened:
     """Open one of our folders or a published state dict; arguments and errors as :func:`loading.load_into`.
 
-    The family of a state dict is told by its keys, its sizes by its shapes (and a json file beside it). Raises
-    ModelError for a folder of another library's model: that is for the library's own classes to open.
+    The family of a state dict is told by its keys, its sizes by its shapes and ``settings``, a published json of sizes
+    (None: the one beside it, if any). Raises ModelError for a folder of another library's model: that is for the
+    library's own classes to open.
     """
-    plan = blueprint(source)
+    plan = blueprint(source, settings)
     report = load_into(plan.model, plan.tensors, plan.keymap, dtype, device, mmap=mmap, progress=progress)
     config: Any = plan.model.config
     config.dtype = dtype or plan.tensors.dtype
     return Opened(plan.model.eval(), plan.family, report)
 
 
-def blueprint(source: Source) -> Blueprint:
-    """Recognise the family, build its model on the meta device and open the tensors, without reading them."""
+def blueprint(source: Source, settings: dict[str, Any] | None = None) -> Blueprint:
+    """Recognise the family, build its model on the meta device and open the tensors, without reading them.
+
+    What a published chat always asked of its search becomes the ``chat`` part of the model's generation settings.
+    """
     tensors = open_tensors(source.path)
     if source.form == "folder":
         return _of_folder(source, tensors)
     name, checkpoint = published_family(tensors, source)
     published = import_module(f"{families()[name]}.published")
     try:
-        config = published.configure(tensors.shapes, _settings(source.folder))
+        config = published.configure(tensors.shapes, settings or _settings(source.folder))
     except KeyError as error:
         raise CheckpointError(
             f"{source.path} does not fit: 1 missing ({error.args[0]}).", f"{source.path} 不匹配：缺少 {error.args[0]}。"
         ) from error
-    model = build(import_module(families()[name]), published.MODEL, config)
+    model: Any = build(import_module(families()[name]), published.MODEL, config)
+    if search := getattr(checkpoint, "PUBLISHED_GENERATION", None):
+        model.generation_config.chat = {"search": "beam", **search}
+        model.generation_config._from_model_config = False  # else the library makes it anew and forgets this part
     return Blueprint(source, name, model, tensors, checkpoint.KEYMAP)
 
 
@@ -117,8 +125,9 @@ def _of_folder(source: Source, tensors: LazyTensors) -> Blueprint:
     package = import_module(families()[source.family])
     settings = read_config(source.path) or {}
     class_name = next(iter(settings.get("architectures") or ()), "")
-    model_class = getattr(package, class_name, None) if class_name in package.__all__ else None
-    if model_class is None:
+    model_class: Any = getattr(package, class_name, None) if class_name in package.__all__ else None
+    is_model = isinstance(model_class, type) and issubclass(model_class, nn.Module)
+    if not is_model:
         raise CheckpointError(
             f"{source.path / 'config.json'} names no class of {source.family}: {class_name or 'none'}.",
             f"{source.path / 'config.json'} 没有给出 {source.family} 的模型类：{class_name or '无'}。",

@@ -82,7 +82,7 @@ def by_name(name: str) -> Published | None:
     """The entry called ``name`` (in any case), or the first of the repository called so; None when there is none."""
     wanted = name.lower()
     for entry in PUBLISHED:
-        if wanted in (entry.name.lower(), entry.repository.lower()):
+        if wanted and wanted in (entry.name.lower(), entry.repository.lower()):
             return entry
     return None
 

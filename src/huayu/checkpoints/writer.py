@@ -150,7 +150,9 @@ def _own_storage(tensor: Tensor) -> Tensor:
     start, storage = tensor.storage_offset() * tensor.itemsize, tensor.untyped_storage()
     if start == 0 and storage.nbytes() == tensor.nbytes:
         return tensor
-    return torch.empty(0, dtype=tensor.dtype).set_(storage[start : start + tensor.nbytes], 0, tensor.shape, tensor.stride())
+    return torch.empty(0, dtype=tensor.dtype).set_(
+        storage[start : start + tensor.nbytes], 0, tensor.shape, tensor.stride()
+    )
 
 
 def _bytes(tensor: Tensor) -> Any:
