@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huayu.chat.text import StopFilter, TextPath
@@ -27,6 +27,7 @@ def test_nothing_doubtful_is_shown_early() -> None:
     assert stream.feed("d") == "ENd"
 
 
+@settings(deadline=None)
 @given(st.text("ab。", max_size=12), st.lists(st.text("ab。", min_size=1, max_size=3), max_size=3), st.data())
 def test_pieces_do_not_matter(text: str, stop: list[str], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from huayu.chat.model import ChatModel
 from huayu.chat.options import ChatOptions, from_generation_config
 from huayu.errors import CheckpointError, ModelError, OptionError
+from huayu.runtime.language import say
 
 if TYPE_CHECKING:
     import torch
 
+    from huayu.chat.viscpm import VisCPMBackend
     from huayu.checkpoints.find import Source
     from huayu.runtime.memory import Placement
 
+_LOG = logging.getLogger("huayu")
 Progress = Callable[[int, int], None]
 
 
@@ -47,47 +51,78 @@ def load_chat(
         )
     from huayu.checkpoints.find import locate
     from huayu.runtime.device import pick_device
-    from huayu.runtime.memory import placement_from_environment
 
     where = pick_device(device)
     source = locate(model, kind="chat")
-    place = placement_from_environment() if placement is None else placement
     if source.form == "folder" and source.family is None:
         from huayu.chat.huggingface import open_backend
 
-        return ChatModel(open_backend(source, where, dtype, place))
-    return ChatModel(_open_own(source, where, dtype, vocab, place, progress))
+        return ChatModel(open_backend(source, where, dtype, _settle_placement(placement, where)))
+    return ChatModel(
+        open_viscpm(source, device=where, dtype=dtype, vocab=vocab, placement=placement, progress=progress)
+    )
 
 
-def _open_own(
-    source: Source,
-    device: torch.device,
-    dtype: str | torch.dtype | None,
-    vocab: str | Path | None,
-    placement: Placement,
-    progress: Progress | None,
-) -> Any:
+def open_viscpm(
+    model: str | Path | Source | None,
+    *,
+    device: torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    vocab: str | Path | None = None,
+    placement: Placement | None = None,
+    progress: Progress | None = None,
+    settings: dict[str, Any] | None = None,
+    verbatim: bool = False,
+) -> VisCPMBackend:
+    """The backend of a VisCPM-Chat model; arguments as :func:`load_chat`.
+
+    ``settings``: the published json of sizes, for a published file. ``verbatim``: texts go in and out as the published
+    code had them.
+    """
     import huayu.hf  # noqa: F401 (lets the processor's folder be opened)
     from huayu.chat.viscpm import VisCPMBackend
+    from huayu.checkpoints.find import Source, locate
     from huayu.checkpoints.opening import open_model
     from huayu.models.viscpm_chat.checkpoint import MAX_PROMPT_TOKENS
-    from huayu.runtime.device import pick_dtype
+    from huayu.runtime.device import pick_device, pick_dtype
     from huayu.runtime.memory import guarded, place
 
-    if source.family not in (None, "viscpm_chat"):
-        raise ModelError(f"{source.name} cannot talk about pictures.", f"{source.name} 不能看图对话。")
-    fits = placement.is_plain or device.type != "cuda"
+    source = model if isinstance(model, Source) else locate(model, kind="chat")
+    device = device or pick_device()
+    placement = _settle_placement(placement, device)
+    first = device if placement.is_plain else "cpu"
     with guarded():
-        opened = open_model(source, pick_dtype(dtype, device), device if fits else "cpu", progress=progress)
+        opened = open_model(source, pick_dtype(dtype, device), first, progress=progress, settings=settings)
         if opened.family != "viscpm_chat":
             raise ModelError(f"{source.name} cannot talk about pictures.", f"{source.name} 不能看图对话。")
         processor = open_processor(source, opened.model.config, vocab)
-        if not fits:
-            place(opened.model, device, placement, "language_model")
+        place(opened.model, device, placement, "language_model")
     longest = min(MAX_PROMPT_TOKENS, int(processor.tokenizer.model_max_length))
     return VisCPMBackend(
-        opened.model, processor, name=source.name, defaults=chat_defaults(source), max_prompt_tokens=longest
+        opened.model,
+        processor,
+        name=source.name,
+        defaults=chat_defaults(source),
+        max_prompt_tokens=longest,
+        verbatim=verbatim,
     )
+
+
+def _settle_placement(placement: Placement | None, device: torch.device) -> Placement:
+    """The caller's, or the environment's; a plain one, with a word, where there is no CUDA to share."""
+    from huayu.runtime.memory import Placement, placement_from_environment
+
+    placement = placement_from_environment() if placement is None else placement
+    if placement.is_plain or device.type == "cuda":
+        return placement
+    _LOG.warning(
+        "%s",
+        say(
+            f"CUDA_MEMORY_CPMBEE_MAX and CUDA_MEM_SAVE have no effect on {device.type}: the model is in main memory.",
+            f"CUDA_MEMORY_CPMBEE_MAX 与 CUDA_MEM_SAVE 对 {device.type} 无效：模型全部在主内存中。",
+        ),
+    )
+    return Placement()
 
 
 def open_processor(source: Source, config: Any, vocab: str | Path | None) -> Any:
