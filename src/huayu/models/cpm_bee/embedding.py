@@ -33,15 +33,32 @@ def rotate_by_subscript(embeds: Tensor, subscripts: Tensor) -> Tensor:
 class CpmBeeEmbedding(nn.Embedding):
     """Embedding matrix (V, D), tied to the output; rows are scaled by 1/sqrt(D)."""
 
-    def forward(self, input_ids: Tensor, subscripts: Tensor | None = None) -> Tensor:
-        """Ids and subscripts (…) → (…, D); None means that all subscripts are 0."""
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        subscripts: Tensor | None = None,
+        *,
+        hidden_states: Tensor | None = None,
+        request_vocab: Tensor | None = None,
+    ) -> Tensor:
+        """Ids and subscripts (…) → (…, D), None for subscripts that are all 0; ``hidden_states`` → :meth:`logits`.
+
+        A model calls both uses through here: what offloads or moves weights sees only calls of modules.
+        """
+        if hidden_states is not None:
+            return self.logits(hidden_states, request_vocab)
+        assert input_ids is not None
+        return self.embed(input_ids, subscripts)
+
+    def embed(self, input_ids: Tensor, subscripts: Tensor | None) -> Tensor:
+        """Ids and subscripts (…) → (…, D)."""
         embeds = F.embedding(input_ids, self.weight) / self.embedding_dim**0.5
         return embeds if subscripts is None else rotate_by_subscript(embeds, subscripts)
 
     def request_words(self, request_vocab: Tensor) -> Tensor:
         """(B, E, 2) of (base id, subscript), padded with -1 → (B, E, D)."""
         base, subscripts = request_vocab.clamp(min=0).unbind(-1)
-        return self(base, subscripts)
+        return self.embed(base, subscripts)
 
     def logits(self, hidden_states: Tensor, request_vocab: Tensor | None = None) -> Tensor:
         """(B, T, D) → (B, T, V + E): the vocabulary, then the request's own words (padding gets dtype's minimum).

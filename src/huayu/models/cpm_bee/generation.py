@@ -20,7 +20,7 @@ class PackedGenerationMixin(GenerationMixin):
     """``generate`` for models whose inputs :func:`huayu.models.cpm_bee.packing.collate` made."""
 
     def _validate_model_kwargs(self, model_kwargs: dict[str, Any]) -> None:
-        known = {*METADATA, "attention_mask", "use_cache"}
+        known = {*METADATA, "attention_mask", "token_subscripts", "use_cache"}
         super()._validate_model_kwargs({k: v for k, v in model_kwargs.items() if k not in known})
 
     def prepare_inputs_for_generation(

@@ -291,11 +291,11 @@ class CpmBeeForCausalLM(CpmBeePreTrainedModel, PackedGenerationMixin):
         if loss_only and labels is not None:
             row, column = (labels != -100).nonzero(as_tuple=True)
             own = None if request_vocab is None else request_vocab[row]
-            scores = embedding.logits(hidden[row, column][:, None], own)[:, 0]
+            scores = embedding(hidden_states=hidden[row, column][:, None], request_vocab=own)[:, 0]
             loss = F.cross_entropy(scores.float(), labels[row, column].long())
         else:
             keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-            logits = embedding.logits(hidden[:, keep], request_vocab)
+            logits = embedding(hidden_states=hidden[:, keep], request_vocab=request_vocab)
             if labels is not None:
                 targets = labels[:, keep].flatten().long()
                 loss = F.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=-100)
