@@ -11,8 +11,9 @@ class Beit3Config(PreTrainedConfig):
     """Configuration of :class:`Beit3Model`; defaults are BEiT-3 large, patch 16, 224 pixels.
 
     ``stem_channels``: None is the published patch embedding (one convolution of ``patch_size``). A list of widths
-    puts that many stride-2 3×3 convolutions before it; ``patch_size`` must then be ``2 ** len(stem_channels)``. Small
-    models trained from scratch on few pictures need such a stem; the published weights do not have one.
+    puts so many convolutions before it, each of stride 2 but the first, whose stride makes up the rest of
+    ``patch_size``; after each but the first stand ``stem_depth`` residual ones. Small models trained from scratch on
+    few pictures need such a stem; the published weights do not have one.
     ``interpolate_positions``: accept pictures of other sizes by bicubic interpolation of the position table.
 
     Source: spec viscpm §3.1.
@@ -31,6 +32,7 @@ class Beit3Config(PreTrainedConfig):
     max_query_positions: int = 1024
     text_vocab_size: int = 64010
     stem_channels: list[int] | None = None
+    stem_depth: int = 0
     interpolate_positions: bool = False
     initializer_range: float = 0.02
 

@@ -35,6 +35,22 @@ class Multiway(nn.Module):
         return torch.cat([self.vision(x[:, :split]), self.query(x[:, split:])], dim=1)
 
 
+class StemConvolution(nn.Module):
+    """Convolution (3×3, larger for strides over 2), batch norm and ReLU; added to its input when it keeps the shape."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.residual = stride == 1 and before == after
+        kernel = max(3, 2 * stride - 1)
+        self.conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, S, S) → (N, C', S / stride, S / stride)."""
+        out = F.relu(self.norm(self.conv(x)))
+        return x + out if self.residual else out
+
+
 class Beit3PatchEmbedding(nn.Module):
     """Pixels → class token and patches, row-major; the convolutional stem is our option for small models."""
 
@@ -42,13 +58,13 @@ class Beit3PatchEmbedding(nn.Module):
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         widths = [3, *(config.stem_channels or [])]
-        stem: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
-            stem += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.GELU()]
+        kernel, stem = config.patch_size, []
+        for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+            stride = 2 if number else config.patch_size // 2 ** (len(widths) - 2)
+            stem.append(StemConvolution(before, after, stride))
+            stem += [StemConvolution(after, after, stride=1) for _ in range(config.stem_depth if number else 0)]
+            kernel = 1
         self.stem = nn.Sequential(*stem)
-        kernel = config.patch_size // 2 ** len(widths[1:])
-        if kernel < 1 or (config.stem_channels and kernel != 1):
-            raise ValueError("with stem_channels, patch_size must be 2 ** len(stem_channels)")
         self.proj = nn.Conv2d(widths[-1], config.hidden_size, kernel, kernel)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -136,9 +152,8 @@ class Beit3Model(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, Beit3PatchEmbedding):
             init.normal_(module.cls_token, std=self.config.initializer_range)
-            for conv in module.stem:
-                if isinstance(conv, nn.Conv2d):  # a normalised stem learns from any scale; keep its signal near 1
-                    init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            for block in module.stem:  # a normalised stem learns from any scale; keep its signal near 1
+                init.kaiming_normal_(block.conv.weight, nonlinearity="relu")
 
     def get_input_embeddings(self) -> nn.Module:
         return self.patch_embedding

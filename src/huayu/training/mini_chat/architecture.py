@@ -34,7 +34,8 @@ def vision_config() -> Beit3Config:
     return Beit3Config(
         image_size=128,
         patch_size=16,
-        stem_channels=[24, 48, 96, 160],
+        stem_channels=[32, 64, 128],
+        stem_depth=2,
         hidden_size=192,
         num_hidden_layers=2,
         num_attention_heads=6,

@@ -9,34 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from huayu.data.compose import Composed, compose
 from huayu.data.dialogues import Turn, dialogue
-from huayu.data.scenes import Sprites
-from huayu.models.cpm_bee import collate
+from huayu.data.scenes import Composed, Sprites, compose
+from huayu.models.cpm_bee import CpmBeeTokenizer, collate
 from huayu.models.viscpm_chat import (
     VisCPMChatForConditionalGeneration,
     VisCPMChatProcessor,
     VisCPMImageProcessor,
 )
-from huayu.models.cpm_bee import CpmBeeTokenizer
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import (
-    NUM_CLASSES,
     NUM_QUERIES,
-    NUM_SLOTS,
     chat_config,
     sprites_file,
     vocabulary_of,
 )
 from huayu.training.mini_chat.language import Reader, SlotWords, rows_of, scale_rates
 from huayu.training.mini_chat.scoring import exact_answers
-from huayu.training.mini_chat.vision import PATCH_GRID, SIZE, SlotEye, tensors_of, to_values
+from huayu.training.mini_chat.vision import SIZE, SightHeads, SlotEye, see, tensors_of
+
+_SIGHT = ("things", "where", "slots", "background")  # labels for the eye, not inputs of the model
 
 
 class Joined(nn.Module):
@@ -46,8 +45,7 @@ class Joined(nn.Module):
         super().__init__()
         self.chat = VisCPMChatForConditionalGeneration(chat_config(vocab_size))
         width = self.chat.config.vision_config.hidden_size
-        self.patch_head = nn.Linear(width, NUM_CLASSES)
-        self.slot_head = nn.Linear(width, NUM_CLASSES)
+        self.heads = SightHeads(width)
         self.words = SlotWords(self.chat.config.text_config.hidden_size)
 
     @classmethod
@@ -61,31 +59,21 @@ class Joined(nn.Module):
         joined.chat.query_tokens.data.copy_(eye.query_tokens.data)
         joined.chat.language_model.load_state_dict(reader.language_model.state_dict())
         joined.words.load_state_dict(reader.words.state_dict())
-        joined.patch_head.load_state_dict(eye.patch_head.state_dict())
-        joined.slot_head.load_state_dict(eye.slot_head.state_dict())
+        joined.heads.load_state_dict(eye.heads.state_dict())
         nn.init.normal_(joined.chat.projector.linear_1.weight, std=width_scale(joined.chat.projector.linear_1))
         nn.init.normal_(joined.chat.projector.linear_2.weight, std=0.3 * width_scale(joined.chat.projector.linear_2))
         return joined
 
-    def see(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 (N, S, S, 3) → picture embeddings (N, Q, D), class logits of patches and of slots."""
-        chat = self.chat
-        queries = chat.query_tokens.expand(len(pixels), -1, -1)
-        out = chat.vision_encoder(to_values(pixels), queries, output_hidden_states=True)
-        patches = out.hidden_states[-1][:, 1 : 1 + PATCH_GRID**2]
-        states = out.last_hidden_state
-        return chat.projector(states), self.patch_head(patches), self.slot_head(states[:, :NUM_SLOTS])
+    def forward(self, pixels: Tensor, loss_only: bool = True, **inputs: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+        """The answers' output, picture embeddings (N, Q, D), states of patches and of queries.
 
-    def forward(self, pixels: Tensor, loss_only: bool = True, **inputs: Tensor) -> tuple[object, Tensor, Tensor, Tensor]:
-        """The answer's output, and what :meth:`see` returned; ``asks`` rows in turn belong to each picture."""
-        seen, patches, slots = self.see(pixels)
+        Rows of ``inputs`` that belong to one picture follow each other.
+        """
+        patches, queries = see(self.chat.vision_encoder, self.chat.query_tokens, pixels)
+        seen = self.chat.projector(queries)
         asks = len(inputs["input_ids"]) // len(pixels)
-        out = self.chat(
-            image_embeds=seen.repeat_interleave(asks, 0)[:, None].to(self.chat.language_model.dtype),
-            loss_only=loss_only,
-            **inputs,
-        )
-        return out, seen, patches, slots
+        embeds = seen.repeat_interleave(asks, 0)[:, None].to(self.chat.language_model.dtype)
+        return self.chat(image_embeds=embeds, loss_only=loss_only, **inputs), seen, patches, queries
 
 
 def width_scale(linear: nn.Linear) -> float:
@@ -151,21 +139,17 @@ class JoinStage:
         return {**tensors_of(scenes, self.sprites), **collate(packed, self.vocabulary, with_labels=True)}  # type: ignore[arg-type]
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        batch = dict(batch)
-        cover, slots, background = (batch.pop(name) for name in ("cover", "slots", "background"))
-        out, seen, patches, cells = module(**batch)
-        words = module.module.words if hasattr(module, "module") else module.words
-        weight = torch.ones(NUM_CLASSES, device=cover.device)
-        weight[0] = 0.2
-        ideal = words(slots, background)
+        asked = {name: value for name, value in batch.items() if name not in _SIGHT}
+        out, seen, patches, queries = module(**asked)
+        joined = module.module if hasattr(module, "module") else module
+        ideal = joined.words(batch["slots"], batch["background"]).float()
         parts = {
             "answer": out.loss,
-            "align": F.mse_loss(seen.float(), ideal.float()) / ideal.float().var(),
-            "patch": F.cross_entropy(patches.float().flatten(0, 1), cover.flatten(), weight=weight),
-            "slot": F.cross_entropy(cells.float().flatten(0, 1), slots.flatten(0, 1)),
+            "align": F.mse_loss(seen.float(), ideal) / ideal.var(),
+            **joined.heads.losses(patches, queries, batch),
         }
-        total = parts["answer"] + self.align * parts["align"] + self.sight * (parts["patch"] + 2 * parts["slot"])
-        return total, parts
+        sight = parts["thing"] + 2 * parts["slot"]
+        return parts["answer"] + self.align * parts["align"] + self.sight * sight, parts
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
         """Exact answers by skill and language on new scenes in the training styles, and all in the choosing style."""
@@ -184,9 +168,7 @@ class JoinStage:
             for composed in scenes:
                 turns = dialogue(rng, composed.scene, weights=self.weights)
                 asked.append((turns, int(rng.integers(len(turns)))))
-            batch = {name: value.to(device) for name, value in self.tensors(scenes, asked).items()}
-            for name in ("cover", "slots", "background"):
-                del batch[name]
+            batch = {k: v.to(device) for k, v in self.tensors(scenes, asked).items() if k not in _SIGHT}
             out, *_ = module(**batch, loss_only=False)
             for (turns, last), ok in zip(asked, exact_answers(out.logits, batch["labels"]), strict=True):
                 figures.setdefault(f"{turns[last].skill}/{turns[last].language}", []).append(ok)

@@ -1,6 +1,6 @@
-"""Stage "vision": pixels to slots, no words. Dense labels come free with composed scenes."""
+"""Stage "vision": pixels to things and slots, no words. Where each thing is comes free with composed scenes."""
 
-# N pictures, G² patches, Q queries, C classes, D width
+# N pictures, O things of a picture (padded), G² patches, Q queries, C classes, D width
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from huayu.data.compose import GRID as PATCH_GRID
-from huayu.data.compose import Composed, compose
+from huayu.data.scenes import GRID as PATCH_GRID
+from huayu.data.scenes import Composed, compose
 from huayu.data.scenes import Sprites, oracle_slots
 from huayu.models.beit3 import Beit3Model
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import (
+    GRID,
     NUM_BACKGROUNDS,
     NUM_CLASSES,
     NUM_QUERIES,
@@ -27,6 +28,7 @@ from huayu.training.mini_chat.architecture import (
 )
 
 SIZE = vision_config().image_size
+MOST_THINGS = 4
 
 
 class SlotEye(nn.Module):
@@ -37,16 +39,37 @@ class SlotEye(nn.Module):
         config = vision_config()
         self.encoder = Beit3Model(config)
         self.query_tokens = nn.Parameter(torch.randn(NUM_QUERIES, config.hidden_size) * 0.02)
-        self.patch_head = nn.Linear(config.hidden_size, NUM_CLASSES)
-        self.slot_head = nn.Linear(config.hidden_size, NUM_CLASSES)
+        self.heads = SightHeads(config.hidden_size)
         self.background_head = nn.Linear(config.hidden_size, NUM_BACKGROUNDS)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 (N, S, S, 3) → class logits of patches (N, G², C) and slots (N, 16, C), of backgrounds (N, 11)."""
-        out = self.encoder(to_values(pixels), self.query_tokens.expand(len(pixels), -1, -1), output_hidden_states=True)
-        patches = out.hidden_states[-1][:, 1 : 1 + PATCH_GRID**2]
-        slots, background = out.last_hidden_state.split([NUM_SLOTS, 1], dim=1)
-        return self.patch_head(patches), self.slot_head(slots), self.background_head(background[:, 0])
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (N, S, S, 3) → states of patches (N, G², D) and of queries (N, Q, D)."""
+        return see(self.encoder, self.query_tokens, pixels)
+
+
+class SightHeads(nn.Module):
+    """Heads that exist only in training: what a thing is, by its patches; what a slot holds, by its query."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.thing = nn.Linear(width, NUM_CLASSES)
+        self.slot = nn.Linear(width, NUM_CLASSES)
+
+    def losses(self, patches: Tensor, queries: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Cross entropy of things (N, O) by their pooled patches, and of the slots' shares (N, 16, C)."""
+        share = batch["where"] / batch["where"].sum(-1, keepdim=True).clamp(min=1e-6)
+        things = self.thing(share @ patches.float())
+        slots = self.slot(queries[:, :NUM_SLOTS]).float()
+        return {
+            "thing": F.cross_entropy(things.flatten(0, 1), batch["things"].flatten(), ignore_index=-1),
+            "slot": F.cross_entropy(slots.flatten(0, 1), batch["slots"].flatten(0, 1)),
+        }
+
+
+def see(encoder: Beit3Model, query_tokens: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 (N, S, S, 3) → states of patches (N, G², D) and of queries (N, Q, D)."""
+    out = encoder(to_values(pixels), query_tokens.expand(len(pixels), -1, -1), output_hidden_states=True)
+    return out.hidden_states[-1][:, 1 : 1 + PATCH_GRID**2], out.last_hidden_state
 
 
 def to_values(pixels: Tensor) -> Tensor:
@@ -55,18 +78,26 @@ def to_values(pixels: Tensor) -> Tensor:
 
 
 def tensors_of(scenes: list[Composed], sprites: Sprites) -> Batch:
-    """Pixels, dense labels and slot fractions of composed scenes."""
-    slots = [oracle_slots(c.scene, sprites)[0] for c in scenes]
+    """Pixels, what the things are and which patches they cover, slot shares and backgrounds."""
+    fine = np.stack([oracle_slots(c.scene, sprites, PATCH_GRID)[0] for c in scenes])
+    things = np.full((len(scenes), MOST_THINGS), -1)
+    where = np.zeros((len(scenes), MOST_THINGS, PATCH_GRID**2), np.float32)
+    for i, composed in enumerate(scenes):
+        for j, thing in enumerate(composed.scene.things):
+            things[i, j] = thing.concept + 1 if thing.concept >= 0 else NUM_CLASSES - 1
+            where[i, j] = fine[i, :, things[i, j]]
+    cells = fine.reshape(len(scenes), GRID, PATCH_GRID // GRID, GRID, PATCH_GRID // GRID, NUM_CLASSES).mean((2, 4))
     return {
         "pixels": torch.from_numpy(np.stack([c.pixels for c in scenes])),
-        "cover": torch.from_numpy(np.stack([c.cover for c in scenes])).long().flatten(1),
-        "slots": torch.from_numpy(np.stack(slots)),
+        "things": torch.from_numpy(things),
+        "where": torch.from_numpy(where),
+        "slots": torch.from_numpy(cells.reshape(len(scenes), NUM_SLOTS, NUM_CLASSES)),
         "background": torch.tensor([c.scene.background for c in scenes]),
     }
 
 
 class VisionStage:
-    """Learn, for every patch and slot, what covers it. ``data``: folder of the packed drawings."""
+    """Learn what each thing is and what each slot holds. ``data``: folder of the packed drawings."""
 
     def __init__(self, seed: int = 1, data: str = ".cache/pictograms") -> None:
         self.seed = seed
@@ -82,15 +113,12 @@ class VisionStage:
         return tensors_of([compose(rng, self.sprites, size=SIZE) for _ in range(size)], self.sprites)
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        patches, slots, background = module(batch["pixels"])
-        weight = torch.ones(NUM_CLASSES, device=patches.device)
-        weight[0] = 0.2
-        parts = {
-            "patch": F.cross_entropy(patches.float().flatten(0, 1), batch["cover"].flatten(), weight=weight),
-            "slot": F.cross_entropy(slots.float().flatten(0, 1), batch["slots"].flatten(0, 1)),
-            "background": F.cross_entropy(background.float(), batch["background"]),
-        }
-        return parts["patch"] + 2 * parts["slot"] + 0.3 * parts["background"], parts
+        patches, queries = module(batch["pixels"])
+        eye = module.module if hasattr(module, "module") else module
+        background = eye.background_head(queries[:, NUM_SLOTS]).float()
+        parts = eye.heads.losses(patches, queries, batch)
+        parts["background"] = F.cross_entropy(background, batch["background"])
+        return parts["thing"] + 2 * parts["slot"] + 0.3 * parts["background"], parts
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
         """Share of things whose cells name them, by split and number of things; the test style stays unseen."""
@@ -113,7 +141,8 @@ class VisionStage:
             self._fixed[key] = tensors_of(scenes, self.sprites), scenes
         batch, scenes = self._fixed[key]
         device = next(module.parameters()).device
-        logits = torch.cat([module(part.to(device))[1] for part in batch["pixels"].split(64)])
+        states = torch.cat([module(part.to(device))[1] for part in batch["pixels"].split(64)])
+        logits = module.heads.slot(states[:, :NUM_SLOTS])
         seen = logits.float().softmax(-1).cpu()
         right = total = 0
         for slots, truth, composed in zip(seen, batch["slots"], scenes, strict=True):
