@@ -117,6 +117,7 @@ def test_second_start_costs_nothing(dev: ModuleType, monkeypatch: pytest.MonkeyP
         return True
 
     monkeypatch.setattr(dev, "run", run)
+    monkeypatch.setattr(dev, "pip_settings", dict)
     assert dev.set_up(set())
     assert json.loads(dev.STAMP.read_text())["extras"] == []
     asked.clear()
@@ -134,6 +135,7 @@ def test_second_start_costs_nothing(dev: ModuleType, monkeypatch: pytest.MonkeyP
 
 
 def test_failed_setup_leaves_no_stamp(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "pip_settings", dict)
     monkeypatch.setattr(dev, "run", lambda *command, **_: "-e" not in command)
     assert not dev.set_up(set())
     assert not dev.STAMP.exists()

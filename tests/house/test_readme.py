@@ -6,20 +6,30 @@ import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").glob("*.md"))]
 READMES = PAGES[:2]
-LINE = re.compile(r"^(?:\$ )?huayu (?P<rest>[a-z].*)$", re.MULTILINE)
-INLINE = re.compile(r"`huayu (?P<rest>[a-z][^`]*)`")
+INLINE = re.compile(r"`(huayu [a-z][^`\n]*)`")
+
+
+def check_docs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check_docs", ROOT / "scripts" / "check_docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def command_lines(page: Path) -> list[list[str]]:
-    text = page.read_text(encoding="utf-8")
-    found = [match["rest"] for pattern in (LINE, INLINE) for match in pattern.finditer(text)]
-    return [shlex.split(rest, comments=True) for rest in found]
+    lines = [line for _, _, code in check_docs().blocks(page) for line in code.splitlines()]
+    lines += INLINE.findall(page.read_text(encoding="utf-8"))
+    words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines if re.match(r"(\$ )?huayu ", line)]
+    return [rest for _, *rest in words]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -33,7 +43,7 @@ def test_commands_exist(page: Path) -> None:
         assert name in commands, f"huayu {name}"
         options = {option for parameter in commands[name].params for option in parameter.opts}
         for argument in arguments:
-            if argument.startswith("--"):
+            if argument.startswith("--") and argument != "--help":
                 assert argument.split("=")[0] in options, f"huayu {name} {argument}"
 
 
@@ -49,13 +59,7 @@ def test_the_two_commands(readme: Path) -> None:
 
 
 def test_both_readmes_run_the_same() -> None:
-    spec = importlib.util.spec_from_file_location("check_docs", ROOT / "scripts" / "check_docs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    check_docs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(check_docs)
-    english, chinese = (
-        [(info, code) for info, _, code in check_docs.blocks(page) if info.endswith(" run")] for page in READMES
-    )
+    blocks = check_docs().blocks
+    english, chinese = ([(info, code) for info, _, code in blocks(page) if info.endswith(" run")] for page in READMES)
     assert english == chinese
     assert len(english) >= 2
