@@ -56,6 +56,12 @@ def test_the_folder_holds_everything(chat_file: Path, folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     assert config["architectures"] == ["VisCPMChatForConditionalGeneration"]
     assert (config["model_type"], config["dtype"]) == ("viscpm_chat", "float16")
+    generation = json.loads((folder / "generation_config.json").read_text("utf-8"))
+    assert generation["chat"] == {"search": "beam", **viscpm_chat.PUBLISHED_GENERATION}
+    assert open_model(locate(folder)).model.generation_config.chat == generation["chat"]
+    card = (folder / "README.md").read_text("utf-8")
+    assert "pytorch_model.bin (viscpm_chat)" in card
+    assert str(chat_file.parent) not in card
     assert checksums.differences(folder) == []
     assert set(load_file(folder / sniff.DROPPED_FILE)) == set(viscpm_chat.KEYMAP.dropped)
 
@@ -125,6 +131,8 @@ def test_sizes_from_a_json_beside_the_weights(chat_file: Path, tmp_path: Path) -
     (tmp_path / "cpm-bee.json").write_text(json.dumps(heads), "utf-8")
     config = blueprint(locate(tmp_path)).model.config
     assert config.text_config.rms_norm_eps == 1e-5
+    changed = open_model(locate(tmp_path), settings={**heads, "eps": 1e-4})
+    assert changed.model.config.text_config.rms_norm_eps == 1e-4
     (tmp_path / "cpm-bee.json").write_text(json.dumps({**heads, "dim_ff": 81}), "utf-8")
     with pytest.raises(CheckpointError, match=r"6 of another shape \(llm.encoder.layers.0.ffn"):
         open_model(locate(tmp_path))
@@ -165,7 +173,7 @@ def test_foreign_files_are_named(tmp_path: Path, chat_file: Path) -> None:
         ({"architectures": ["Evil"]}, "names no class of viscpm_chat: Evil"),
         ({"architectures": None}, "names no class of viscpm_chat: none"),
         ({"architectures": ["KEYMAP"]}, "names no class of viscpm_chat: KEYMAP"),
-        ({"num_query_tokens": "many"}, "config.json is not right"),
+        ({"num_query_tokens": "many"}, r"generation_config\.json is not right"),
         ({"num_query_tokens": 5}, r"1 of another shape \(query_tokens"),
     ],
 )

@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
+from huayu import __version__
 from huayu.checkpoints import atomic, checksums, sniff, writer
 from huayu.checkpoints.find import Source, families, locate
 from huayu.checkpoints.opening import Blueprint, blueprint
+from huayu.checkpoints.published import by_name
 from huayu.checkpoints.reader import LazyTensors, open_tensors
 from huayu.checkpoints.report import KeyReport
 from huayu.checkpoints.vocabulary import BEE_MD5, find_vocabulary
@@ -188,6 +190,21 @@ class _Job:
         for path in sorted(self.plan.source.folder.iterdir()):
             if path.is_file() and path.name.upper().startswith(_KEPT_NAMES) and not (aside / path.name).exists():
                 shutil.copyfile(path, aside / path.name)
+        if not (aside / "README.md").exists():
+            (aside / "README.md").write_text(self._card(), "utf-8")
+
+    def _card(self) -> str:
+        """A model card for a source that has none; it names the file, not where it lay."""
+        source = self.plan.source
+        known = by_name(source.name)
+        licence_en = known.licence_en if known else "That of the source: see there."
+        licence_zh = known.licence_zh if known else "以来源处的许可为准。"
+        return (
+            f"# {self.dst.name}\n\n{source.path.name} ({self.plan.family}), converted by huayu {__version__}. "
+            f"The weights are their makers'.\n\nLicence: {licence_en}\n\n"
+            f"由 huayu {__version__} 转换自 {source.path.name}（{self.plan.family}）。"
+            f"权重属于原作者。\n\n许可：{licence_zh}\n"
+        )
 
 
 def _kept_note(count: int) -> tuple[str, str]:

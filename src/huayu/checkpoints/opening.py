@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import GenerationConfig
 
 from huayu.checkpoints.find import Source, families, read_config
 from huayu.checkpoints.keymap import KeyMap
@@ -134,10 +135,13 @@ def _of_folder(source: Source, tensors: LazyTensors) -> Blueprint:
         )
     try:
         config = model_class.config_class.from_pretrained(source.path, local_files_only=True)
-        model = build(package, class_name, config)
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        model: Any = build(package, class_name, config)
+        if (source.path / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(source.path, local_files_only=True)
+    except (OSError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"{source.path / 'config.json'} is not right: {error}.", f"{source.path / 'config.json'} 有误：{error}。"
+            f"{source.path}: its config.json or generation_config.json is not right: {error}.",
+            f"{source.path} 的 config.json 或 generation_config.json 有误：{error}。",
         ) from error
     return Blueprint(source, source.family, model, tensors, None)
 
