@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -159,39 +158,40 @@ class Beit3Model(PreTrainedModel):
         return self.patch_embedding
 
     def forward(
-        self, pixel_values: Tensor, query_embeds: Tensor, output_hidden_states: bool | None = None, **kwargs: Any
+        self, pixel_values: Tensor, query_embeds: Tensor, output_hidden_states: bool | None = None
     ) -> BaseModelOutput:
         """pixel_values (N, 3, S, S) in [-1, 1], query_embeds (N, Q, D) → ``last_hidden_state`` (N, Q, D).
 
         ``hidden_states`` (if asked for): all tokens (N, P + Q, D) before the first layer, after each layer, and after
-        the last norm. Raises ValueError for another picture size unless ``interpolate_positions`` is set.
+        the last norm. Raises ValueError for another picture size unless ``interpolate_positions`` is set, and then for
+        one that patches do not fill.
         """
         image = self.patch_embedding(pixel_values)
         split, queries = image.shape[1], query_embeds.shape[1]
-        image = image + self._vision_position_rows(pixel_values.shape[-2:])
-        rows = self.query_positions.weight[UNUSED_POSITIONS : UNUSED_POSITIONS + queries]
-        x = torch.cat([image, query_embeds.to(image.dtype) + rows], dim=1)
+        image = image + self._vision_position_rows(pixel_values)
+        rows = torch.arange(UNUSED_POSITIONS, UNUSED_POSITIONS + queries, device=image.device)
+        x = torch.cat([image, query_embeds.to(image.dtype) + self.query_positions(rows)], dim=1)
         states = [x]
         for layer in self.layers:
             x = layer(x, split)
-            states.append(x)
+            if output_hidden_states:
+                states.append(x)
         x = self.norm(x, split)
-        states.append(x)
         return BaseModelOutput(
-            last_hidden_state=x[:, split:], hidden_states=tuple(states) if output_hidden_states else None
+            last_hidden_state=x[:, split:], hidden_states=(*states, x) if output_hidden_states else None
         )
 
-    def _vision_position_rows(self, size: torch.Size) -> Tensor:
-        """(P, D) positions for a picture of ``size`` pixels; bicubic in fp32 where it is not the trained size."""
-        table = self.vision_positions.weight
-        grid = [side // self.config.patch_size for side in size]
-        trained = self.config.image_size // self.config.patch_size
-        if grid == [trained, trained]:
-            return table[UNUSED_POSITIONS:]
+    def _vision_position_rows(self, pixel_values: Tensor) -> Tensor:
+        """(P, D) positions for pictures (N, 3, S, S); bicubic in fp32 where S is not the trained size."""
+        size, trained, patch = tuple(pixel_values.shape[-2:]), self.config.image_size, self.config.patch_size
+        last = self.vision_positions.num_embeddings
+        rows = self.vision_positions(torch.arange(UNUSED_POSITIONS, last, device=pixel_values.device))
+        if size == (trained, trained):
+            return rows
         if not self.config.interpolate_positions:
-            raise ValueError(f"picture of {tuple(size)} pixels, but the model takes {self.config.image_size}")
-        first = UNUSED_POSITIONS + 1
-        square = table[first:].float().view(1, trained, trained, -1).permute(0, 3, 1, 2)
-        square = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
-        patches = square.flatten(2)[0].transpose(0, 1).to(table.dtype)
-        return torch.cat([table[UNUSED_POSITIONS:first], patches])
+            raise ValueError(f"picture of {size} pixels, but the model takes {trained}")
+        if any(side % patch for side in size):
+            raise ValueError(f"picture of {size} pixels, but patches have {patch}")
+        square = rows[1:].float().view(1, trained // patch, trained // patch, -1).permute(0, 3, 1, 2)
+        square = F.interpolate(square, size=[side // patch for side in size], mode="bicubic", align_corners=False)
+        return torch.cat([rows[:1], square.flatten(2)[0].transpose(0, 1).to(rows.dtype)])

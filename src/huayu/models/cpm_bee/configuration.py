@@ -56,6 +56,11 @@ class CpmBeeConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = 7
     tie_word_embeddings: bool = True
 
+    def validate_mask_modules(self) -> None:
+        """One pair for each layer; called for every new configuration."""
+        if self.mask_modules is not None and len(self.mask_modules) != self.num_hidden_layers:
+            raise ValueError(f"mask_modules has {len(self.mask_modules)} pairs for {self.num_hidden_layers} layers")
+
     @classmethod
     def from_published(cls, settings: dict[str, Any], **changes: Any) -> CpmBeeConfig:
         """From the json of the CPM-Bee or VisCPM repositories (``dim_model``, ``num_heads``, …).

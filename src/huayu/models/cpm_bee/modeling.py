@@ -22,7 +22,7 @@ from huayu.models.cpm_bee.position_bias import Layout, SegmentPositionBias
 
 RESIDUAL_SCALE = 1.05
 # Arguments that transformers hands to every model; they carry nothing for this one.
-_FROM_THE_LIBRARY = ("return_dict", "output_attentions", "cache_position", "num_items_in_batch")
+_FROM_THE_LIBRARY = ("return_dict", "cache_position")
 
 
 class CpmBeeRMSNorm(nn.Module):
@@ -210,7 +210,8 @@ class CpmBeeModel(CpmBeePreTrainedModel):
         self, x: Tensor, past: int, valid: Tensor | None, position_ids: Tensor | None, named: dict[str, Any]
     ) -> Layout:
         """Complete the metadata: what is absent describes one plain causal text in one segment."""
-        if unknown := set(named) - {*METADATA, *_FROM_THE_LIBRARY}:
+        asked = {name for name, value in named.items() if value is not None and value is not False}
+        if unknown := asked - {*METADATA, *_FROM_THE_LIBRARY}:
             raise TypeError(f"unknown model inputs: {', '.join(sorted(unknown))}")
         batch, keys = x.shape[0], past + x.shape[1]
 
@@ -277,13 +278,15 @@ class CpmBeeForCausalLM(CpmBeePreTrainedModel, PackedGenerationMixin):
         logits_to_keep: int | Tensor = 0,
         request_vocab: Tensor | None = None,
         loss_only: bool = False,
+        num_items_in_batch: int | Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits (B, T', V + E) for the last ``logits_to_keep`` tokens (0: all; or a tensor of indices).
 
         ``labels`` (B, T), -100 ignored, name for each token the one that comes next: they are already shifted, since
-        the end of an answer is a target but never an input. The loss is their mean cross entropy in fp32. With
-        ``loss_only`` logits are computed for labelled tokens alone and not returned.
+        the end of an answer is a target but never an input. The loss is their mean cross entropy in fp32, or its sum
+        divided by ``num_items_in_batch``, the labels of all batches whose gradients are added up. With ``loss_only``
+        logits are computed for labelled tokens alone and not returned.
         """
         out = self.model(input_ids=input_ids, request_vocab=request_vocab, **kwargs)
         hidden, embedding = out.last_hidden_state, self.model.embed_tokens
@@ -292,13 +295,18 @@ class CpmBeeForCausalLM(CpmBeePreTrainedModel, PackedGenerationMixin):
             row, column = (labels != -100).nonzero(as_tuple=True)
             own = None if request_vocab is None else request_vocab[row]
             scores = embedding(hidden_states=hidden[row, column][:, None], request_vocab=own)[:, 0]
-            loss = F.cross_entropy(scores.float(), labels[row, column].long())
+            loss = _cross_entropy(scores, labels[row, column], num_items_in_batch)
         else:
             keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             logits = embedding(hidden_states=hidden[:, keep], request_vocab=request_vocab)
             if labels is not None:
-                targets = labels[:, keep].flatten().long()
-                loss = F.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=-100)
+                loss = _cross_entropy(logits.flatten(0, 1), labels[:, keep].flatten(), num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=out.past_key_values, hidden_states=out.hidden_states
         )
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, count: int | Tensor | None) -> Tensor:
+    """(L, V + E), (L,) with -100 ignored → scalar fp32: the mean, or the sum divided by ``count``."""
+    loss = F.cross_entropy(logits.float(), labels.long(), reduction="mean" if count is None else "sum")
+    return loss if count is None else loss / count

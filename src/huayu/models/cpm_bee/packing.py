@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,6 @@ class Segment:
     text: str
     parent: int
     path: tuple[str, ...]
-    is_leaf: bool
     is_answer: bool
     is_image: bool
 
@@ -63,14 +63,14 @@ def relation(up: int, down: int, max_depth: int) -> int:
 
 
 def _walk(item: Mapping[str, Any], number_answers: bool) -> list[Segment]:
-    segments = [Segment("<root>", -1, (), False, False, False)]
+    segments = [Segment("<root>", -1, (), False, False)]
     answers = 0
 
     def visit(node: Mapping[str, Any], parent: int, path: tuple[str, ...]) -> None:
         nonlocal answers
         for key, value in node.items():
             where = (*path, key)
-            segments.append(Segment(key, parent, where, False, False, False))
+            segments.append(Segment(key, parent, where, False, False))
             index = len(segments) - 1
             if isinstance(value, Mapping):
                 visit(value, index, where)
@@ -79,7 +79,7 @@ def _walk(item: Mapping[str, Any], number_answers: bool) -> list[Segment]:
             if is_answer and number_answers:
                 answers += 1
                 value = f"<ans_{answers}>"
-            segments.append(Segment(value, index, where, True, is_answer, is_image))
+            segments.append(Segment(value, index, where, is_answer, is_image))
 
     visit(item, 0, ())
     return segments
@@ -182,7 +182,7 @@ def _prompt_only(packed: PackedItem, vocabulary: BeeVocabulary, limit: int | Non
     total = len(packed.input_ids)
     answer = vocabulary.ids[ANSWER]
     keep = []
-    for i in range(min(total, limit or total)):
+    for i in range(total if limit is None else min(total, limit)):
         if packed.is_context[i]:
             keep.append(i)
         elif packed.input_ids[i] == answer:
@@ -192,6 +192,7 @@ def _prompt_only(packed: PackedItem, vocabulary: BeeVocabulary, limit: int | Non
             f"The prompt has {total} tokens; the model takes {limit}.",
             f"提示共 {total} 个词元，模型最多接受 {limit} 个。",
         )
+    packed.image_bounds = [(bisect_left(keep, begin), bisect_left(keep, end)) for begin, end in packed.image_bounds]
     for name in ("input_ids", "token_subscripts", "is_context", "segment_ids"):
         values = getattr(packed, name)
         setattr(packed, name, [values[i] for i in keep])

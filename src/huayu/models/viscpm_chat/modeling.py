@@ -101,14 +101,20 @@ class VisCPMChatForConditionalGeneration(PreTrainedModel, PackedGenerationMixin)
         inputs_embeds: Tensor | None = None,
         token_subscripts: Tensor | None = None,
         request_vocab: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """See the class. Raises ValueError when pictures come without ``image_token_index`` or the reverse."""
-        if image_embeds is None and pixel_values is not None:
-            features = self.get_image_features(pixel_values.flatten(0, 1))
-            image_embeds = features.unflatten(0, pixel_values.shape[:2])
-        if (image_embeds is None) != (image_token_index is None):
+        """See the class, and the language model for the rest.
+
+        Raises ValueError when pictures come without ``image_token_index`` or the reverse, or in both forms.
+        """
+        if pixel_values is not None and image_embeds is not None:
+            raise ValueError("give either pixel_values or image_embeds")
+        if (pixel_values is None and image_embeds is None) != (image_token_index is None):
             raise ValueError("pictures and image_token_index belong together")
+        if pixel_values is not None:
+            image_embeds = self._read_pictures(pixel_values, image_token_index)
         if image_embeds is not None:
             if inputs_embeds is None:
                 inputs_embeds = self.language_model.model.embed(input_ids, token_subscripts, request_vocab)
@@ -120,5 +126,14 @@ class VisCPMChatForConditionalGeneration(PreTrainedModel, PackedGenerationMixin)
             inputs_embeds=inputs_embeds,
             token_subscripts=token_subscripts,
             request_vocab=request_vocab,
+            labels=labels,
+            logits_to_keep=logits_to_keep,
             **kwargs,
         )
+
+    def _read_pictures(self, pixel_values: Tensor, image_token_index: Tensor) -> Tensor:
+        """(B, P, 3, S, S) → (B, P, Q, D); what only pads a row is not looked at and comes out as zeros."""
+        count = image_token_index.amax(dim=1) // self.config.num_query_tokens + 1
+        given = torch.arange(pixel_values.shape[1], device=count.device) < count[:, None]
+        features = self.get_image_features(pixel_values[given])
+        return features.new_zeros(*given.shape, *features.shape[1:]).index_put((given,), features)

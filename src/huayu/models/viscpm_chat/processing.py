@@ -108,9 +108,13 @@ class VisCPMChatProcessor(ProcessorMixin):
         text: str | Sequence[str] = (),
         context: Sequence[str] | None = None,
         return_tensors: str = "pt",
-        **kwargs: Any,
     ) -> BatchFeature:
-        """Questions (and pictures: one list a row) → inputs of ``generate``, left-padded; user text is escaped."""
+        """Questions (and pictures: one list a row) → inputs of ``generate``, left-padded; user text is escaped.
+
+        Raises ValueError for lists of different lengths and for ``return_tensors`` other than ``"pt"``.
+        """
+        if return_tensors != "pt":
+            raise ValueError(f"return_tensors is {return_tensors!r}; only 'pt' can be made")
         questions = [text] if isinstance(text, str) else list(text)
         rows = [[images]] if isinstance(images, Image.Image) else [list(row) for row in images or [[]] * len(questions)]
         contexts = list(context or [""] * len(questions))
