@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from huayu.errors import HuayuError, PromptError
 from huayu.runtime.language import say
 
 CLEAR, STOP = "clear", "stop"
+_ERASE = "\r\x1b[K"
 
 
 def run(
@@ -148,17 +150,40 @@ def remarks(reply: ChatReply, options: ChatOptions) -> Iterator[str]:
 
 @contextlib.contextmanager
 def loading_bar(*, visible: bool, label: str = "") -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on a terminal's stderr, moved by ``progress(done bytes, total bytes)``; None where none shows."""
+    """A progress bar on a terminal's stderr, moved by ``progress(done bytes, total bytes)``; None where none shows.
+
+    Until bytes are told there is only a word: importing takes seconds, and a download has a bar of its own.
+    """
     if not visible or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         yield None
         return
+    label = label or say("Loading", "载入")
+    print(f"{label} …", end="", flush=True, file=sys.stderr)
+    with contextlib.ExitStack() as shown:
+        bar: list[Callable[[int, int], None]] = []
+
+        def progress(done: int, total: int) -> None:
+            if not bar:
+                bar.append(_bar(shown, label))
+            bar[0](done, total)
+
+        try:
+            yield progress
+        finally:
+            if not bar:
+                print(_ERASE, end="", flush=True, file=sys.stderr)
+
+
+def _bar(shown: contextlib.ExitStack, label: str) -> Callable[[int, int], None]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label or say("Loading", "载入"), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    print(_ERASE, end="", flush=True, file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    bar = shown.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+    task = bar.add_task(label)
+    return lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _write(piece: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from huayu import __version__
+from huayu.chat import load_chat
 from huayu.errors import HuayuError
 from huayu.runtime import memory, packages
 from huayu.runtime.language import say
@@ -110,8 +111,6 @@ def embedded_model() -> Finding:
 
 def _answer() -> str:
     from PIL import Image
-
-    from huayu.chat import load_chat
 
     started = time.perf_counter()
     chat = load_chat(device="cpu")

@@ -156,6 +156,7 @@ def _run(arguments: list[str] | None) -> int:
     from huayu.errors import HuayuError
     from huayu.runtime.language import say
 
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice is for programmers
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a locale without Chinese must cost characters, not the answer
             stream.reconfigure(errors="replace")
@@ -165,11 +166,8 @@ def _run(arguments: list[str] | None) -> int:
         return _refuse(say(error.en, error.zh))
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:  # the reader of a pipe has gone, as with `huayu chat … | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
-        return _refuse(str(error))
+        return _refuse(f"{error.strerror}: {error.filename}" if error.filename else str(error))
     except Exception as error:
         if not hasattr(error, "format_message"):  # not one of typer's: a fault of ours, to be shown whole
             raise

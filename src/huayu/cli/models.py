@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import typer
+
 from huayu import embedded
 from huayu.checkpoints.published import PUBLISHED, Published
 from huayu.runtime.language import say
@@ -16,13 +18,15 @@ def run(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps(records, ensure_ascii=False, indent=1))
         return
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
+    licences = list(dict.fromkeys(record["licence"] for record in records))
     for entry, record in zip(PUBLISHED, records, strict=True):
-        console.print(f"{entry.name}  {say(entry.what_en, entry.what_zh)}", style="bold")
-        console.print(f"  {' · '.join(_facts(entry, record))}")
-        console.print(f"  {say(entry.licence_en, entry.licence_zh)}", style="dim", end="\n\n")
+        typer.secho(entry.name, bold=True, nl=False)
+        print(f"  {say(entry.what_en, entry.what_zh)}")
+        facts = [*_facts(entry, record), say("licence", "许可") + f" [{licences.index(record['licence']) + 1}]"]
+        print(f"    {' · '.join(facts)}")
+    print()
+    for number, licence in enumerate(licences, 1):
+        print(f"[{number}] {licence}")
 
 
 def as_record(entry: Published) -> dict[str, Any]:
