@@ -134,12 +134,14 @@ def published_generate(
     input_ids: Tensor,
     packed: Sequence[PackedItem] | None = None,
     options: BeamOptions | None = None,
+    generation_config: Any = None,
     **model_kwargs: Any,
 ) -> Tensor:
-    """For ``model.generate(**inputs, custom_generate=published_generate, packed=[…], options=BeamOptions(…))``.
+    """For ``model.generate(**inputs, custom_generate=published_generate, packed=[…], options=…, max_new_tokens=…)``.
 
-    ``inputs`` may end with the answer's `<s>` as usual for ``generate``; it is fed by the search itself. Returns
-    (S, P + T) int64: the prompt, then each answer, padded on the right. ``options`` replaces the library's settings.
+    ``inputs`` may end with the answer's `<s>` as usual for ``generate``; it is fed by the search itself. ``options``
+    stands for the library's settings, but for ``max_new_tokens``, which the library wants to be told. Returns
+    (S, P + T) int64: the prompt, then each answer, padded on the right. Raises ValueError without ``packed``.
     """
     if packed is None:
         raise ValueError("published_generate needs packed=[…], the packed prompts")
@@ -152,6 +154,9 @@ def published_generate(
             value = inputs.get(name)
             if value is not None and value.shape[1] == length:
                 inputs[name] = value[:, :-1]
+    options = options or BeamOptions()
+    if generation_config is not None and generation_config.max_new_tokens is not None:
+        options = replace(options, max_new_tokens=generation_config.max_new_tokens)
     *_, last = beam_search(model, inputs, packed, options)
     assert last.results is not None
     answers = [torch.tensor(result.token_ids, dtype=torch.long) for result in last.results]
