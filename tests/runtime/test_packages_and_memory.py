@@ -33,26 +33,50 @@ def test_the_environment_of_the_published_code() -> None:
         read({"CUDA_MEMORY_CPMBEE_MAX": "lots"})
 
 
-def test_layers_go_to_the_gpu_while_they_fit() -> None:
+def _stack():
+    """An eye and a mind of six layers of 4 MiB, which the mind calls indivisible."""
     import torch
     from torch import nn
 
+    class Layer(nn.Linear):
+        """Something that stays together."""
+
     class Whole(nn.Module):
+        _no_split_modules = ("Layer",)
+
         def __init__(self) -> None:
             super().__init__()
-            self.query = nn.Parameter(torch.zeros(4))
-            self.eye = nn.Linear(4, 4)
-            self.mind = nn.Sequential(*(nn.Linear(1024, 1024, bias=False) for _ in range(6)))
+            self.query = nn.Parameter(torch.ones(1024))
+            self.eye = Layer(1024, 1024, bias=False)
+            self.mind = nn.Sequential(nn.LayerNorm(1024), *(Layer(1024, 1024, bias=False) for _ in range(6)))
 
-    layer = 1024 * 1024 * 4
-    place = memory.device_map(Whole(), torch.device("cuda:0"), memory.Placement(int(3.5 * layer)), "mind")
-    assert place["query"] == place["eye"] == torch.device("cuda:0")
-    inner = [place[f"mind.{i}"] for i in range(6)]
-    assert 1 <= inner.count(0) <= 3
-    assert inner == [0] * inner.count(0) + ["cpu"] * inner.count("cpu")
-    everything = memory.device_map(Whole(), torch.device("cuda:0"), memory.Placement(offload_all=True), "mind")
-    assert set(everything) == {"query", "eye", "mind"}
-    assert set(everything.values()) == {"cpu"}
+        def forward(self) -> torch.Tensor:
+            return self.mind(self.eye(self.query))
+
+    torch.manual_seed(0)
+    return Whole().eval()
+
+
+def test_the_last_layers_wait_when_they_do_not_fit() -> None:
+    layer = 4 * 2**20
+    waiting = memory.waiting_layers(_stack(), memory.Placement(int(3.5 * layer)), "mind")
+    assert waiting == ["mind.3", "mind.4", "mind.5", "mind.6"]  # two stay, and there is room for a visitor
+    assert memory.waiting_layers(_stack(), memory.Placement(7 * layer), "mind") == []
+    assert len(memory.waiting_layers(_stack(), memory.Placement(1), "mind")) == 6
+    assert len(memory.waiting_layers(_stack(), memory.Placement(offload_all=True), "mind")) == 7
+
+
+def test_layers_that_wait_compute_the_same() -> None:
+    import torch
+
+    model = _stack()
+    with torch.inference_mode():
+        whole = model()
+        memory.offload(model, ["eye", "mind.2", "mind.6"], torch.device("cpu"))
+        assert model.eye.weight.is_meta
+        assert not model.mind[1].weight.is_meta
+        assert torch.equal(model(), whole)
+        assert torch.equal(model(), whole)
 
 
 def test_on_the_cpu_a_placement_only_moves() -> None:

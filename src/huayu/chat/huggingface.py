@@ -224,7 +224,7 @@ def open_backend(
     _require_complete(source, report)
     if not hasattr(processor, "image_processor"):
         raise ModelError(f"{source.name} cannot see pictures.", f"{source.name} 不能看图。")
-    place(model.eval(), device, placement, "language_model" if hasattr(model, "language_model") else "model")
+    place(model.eval(), device, placement)
     return HuggingFaceBackend(model, processor, name=source.name, defaults=chat_defaults(source))
 
 

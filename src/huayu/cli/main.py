@@ -130,7 +130,7 @@ def train(
     """Train by a recipe · 按配方训练"""
     from huayu import training
 
-    training.main(recipe, overrides or [])
+    raise typer.Exit(training.main(recipe, overrides or []))
 
 
 @app.callback(invoke_without_command=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,37 +56,58 @@ def placement_from_environment(environment: Mapping[str, str] | None = None) -> 
     return Placement(parse_size(cap) if cap else None, save not in ("", "0", "false", "no", "off"))
 
 
-def place(model: nn.Module, device: torch.device, placement: Placement, capped: str) -> None:
-    """Move ``model`` to ``device`` in place; on CUDA within ``placement``, by hooks that fetch what waits.
+def place(model: nn.Module, device: torch.device, placement: Placement, capped: str = "") -> list[str]:
+    """Move ``model`` to ``device`` in place; on CUDA within ``placement``. Returns the names of layers that wait.
 
-    ``capped``: the submodule that ``language_model_bytes`` speaks of. Elsewhere than on CUDA a placement means nothing
-    and the model simply moves.
+    ``capped``: the submodule that ``language_model_bytes`` speaks of. Layers that wait in main memory visit the GPU
+    while they run. Elsewhere than on CUDA the whole model moves.
     """
     if device.type != "cuda" or placement.is_plain:
         model.to(device)
-        return
-    from accelerate import dispatch_model
+        return []
+    waiting = waiting_layers(model, placement, capped)
+    offload(model, waiting, device)
+    return waiting
 
-    dispatch_model(model, device_map=device_map(model, device, placement, capped), main_device=device)
+
+def waiting_layers(model: nn.Module, placement: Placement, capped: str = "") -> list[str]:
+    """Names of the layers that do not fit: the last ones, so that one more can visit beside those that stay.
+
+    Layers are what the model itself calls indivisible (``_no_split_modules``); all else stays on the GPU.
+    """
+    kinds = set(getattr(model, "_no_split_modules", None) or ())
+    layers = {name: module for name, module in model.named_modules() if type(module).__name__ in kinds}
+    if placement.offload_all or placement.language_model_bytes is None:
+        return list(layers) if placement.offload_all else []
+    mine = {
+        name: _bytes(module) for name, module in layers.items() if f"{name}.".startswith(f"{capped}." if capped else "")
+    }
+    free = placement.language_model_bytes - (_bytes(model.get_submodule(capped)) - sum(mine.values()))
+    if sum(mine.values()) <= free:
+        return []
+    free -= max(mine.values())
+    waiting = []
+    for name, size in mine.items():
+        free -= size
+        if free < 0:
+            waiting.append(name)
+    return waiting
 
 
-def device_map(
-    model: nn.Module, device: torch.device, placement: Placement, capped: str
-) -> dict[str, int | str | torch.device]:
-    """Module name → ``device`` or ``"cpu"``, for accelerate. Layers of the capped submodule go on while they fit."""
-    from accelerate import infer_auto_device_map
+def offload(model: nn.Module, waiting: Sequence[str], device: torch.device) -> None:
+    """Leave the ``waiting`` submodules in main memory, to visit ``device`` while they run; move all else there."""
+    from accelerate import cpu_offload
 
-    if placement.offload_all:
-        return dict.fromkeys((name for name, _ in _top_level(model)), "cpu")
-    place_of: dict[str, int | str | torch.device] = dict.fromkeys((name for name, _ in _top_level(model)), device)
-    part = model.get_submodule(capped)
-    budget = {device.index or 0: placement.language_model_bytes, "cpu": 2**62}
-    inner = infer_auto_device_map(
-        part, max_memory=budget, no_split_module_classes=getattr(part, "_no_split_modules", None)
-    )
-    del place_of[capped]
-    place_of.update({f"{capped}.{name}" if name else capped: where for name, where in inner.items()})
-    return place_of
+    inside = tuple(f"{name}." for name in waiting)
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if not name.startswith(inside):
+            tensor.data = tensor.data.to(device)
+    for name in waiting:
+        cpu_offload(model.get_submodule(name), execution_device=device, offload_buffers=True)
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
 @contextmanager
@@ -119,8 +140,3 @@ def available_memory() -> int | None:
         return int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
-
-
-def _top_level(model: nn.Module) -> list[tuple[str, object]]:
-    """Children and the model's own parameters: together they hold everything."""
-    return [*model.named_children(), *model.named_parameters(recurse=False)]
