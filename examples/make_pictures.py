@@ -17,10 +17,22 @@ SIDE = 320
 # file: background, then (emoji, style, centre x, centre y, size) with lengths as fractions of the side
 PICTURES: dict[str, tuple[str, tuple[tuple[str, str, float, float, float], ...]]] = {
     "dog.png": ("yellow", (("🐶", "noto", 0.5, 0.5, 0.7),)),
-    "table.png": ("brown", (("🍎", "noto", 0.22, 0.36, 0.34), ("🍞", "noto", 0.72, 0.33, 0.42),
-                            ("🍌", "fluent-emoji-flat", 0.46, 0.76, 0.4))),
-    "fruit_and_dog.png": ("blue", (("🍎", "fluent-emoji-flat", 0.24, 0.3, 0.36),
-                                   ("🐶", "fluent-emoji-flat", 0.73, 0.33, 0.42), ("🍌", "noto", 0.45, 0.76, 0.38))),
+    "table.png": (
+        "brown",
+        (
+            ("🍎", "noto", 0.22, 0.36, 0.34),
+            ("🍞", "noto", 0.72, 0.33, 0.42),
+            ("🍌", "fluent-emoji-flat", 0.46, 0.76, 0.4),
+        ),
+    ),
+    "fruit_and_dog.png": (
+        "blue",
+        (
+            ("🍎", "fluent-emoji-flat", 0.24, 0.3, 0.36),
+            ("🐶", "fluent-emoji-flat", 0.73, 0.33, 0.42),
+            ("🍌", "noto", 0.45, 0.76, 0.38),
+        ),
+    ),
     "car_and_tree.png": ("white", (("🚗", "noto", 0.27, 0.6, 0.42), ("🌳", "noto", 0.74, 0.45, 0.5))),
     "stranger.png": ("pink", (("🦓", "noto", 0.5, 0.5, 0.72),)),
 }
@@ -31,8 +43,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the example pictures.")
     parser.add_argument("--cache", type=Path, default=pictograms.DEFAULT_CACHE, help="folder of the pictogram cache")
     cache = parser.parse_args().cache
-    icons = {package.style: pictograms.Icons.read(pictograms.fetch(package, cache))
-             for package in PACKAGES if package.style in ("noto", "fluent-emoji-flat")}
+    icons = {
+        package.style: pictograms.Icons.read(pictograms.fetch(package, cache))
+        for package in PACKAGES
+        if package.style in ("noto", "fluent-emoji-flat")
+    }
     colours = {en: rgb for en, _, rgb in world.BACKGROUNDS}
     for name, (background, things) in PICTURES.items():
         picture = Image.new("RGB", (SIDE, SIDE), colours[background])

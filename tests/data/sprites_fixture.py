@@ -12,8 +12,22 @@ from huayu.data.sprites import Sprites
 
 STYLES = ["plain", "inked", "other", "unseen"]
 ROLES = ["train", "train", "choose", "test"]
-KEYS = ("dog", "cat", "apple", "banana", "car", "rose", "star", "key", "pizza", "horse", "bus", "grapes",
-        "fish", "cake")
+KEYS = (
+    "dog",
+    "cat",
+    "apple",
+    "banana",
+    "car",
+    "rose",
+    "star",
+    "key",
+    "pizza",
+    "horse",
+    "bus",
+    "grapes",
+    "fish",
+    "cake",
+)
 
 
 def drawing(number: int, ink: bool) -> np.ndarray:

@@ -18,8 +18,16 @@ from tests.data.sprites_fixture import some_sprites
 IDS = world.concept_ids()
 YELLOW = next(i for i, row in enumerate(world.BACKGROUNDS) if row[0] == "yellow")
 LONE_DOG = Scene(YELLOW, (Thing(IDS["dog"], 0, -1, 0.5, 0.5, 0.6),))
-THREE = Scene(0, in_order([Thing(IDS["dog"], 0, -1, 0.2, 0.5, 0.3), Thing(IDS["grapes"], 0, -1, 0.5, 0.2, 0.3),
-                           Thing(IDS["car"], 0, -1, 0.85, 0.8, 0.3)]))
+THREE = Scene(
+    0,
+    in_order(
+        [
+            Thing(IDS["dog"], 0, -1, 0.2, 0.5, 0.3),
+            Thing(IDS["grapes"], 0, -1, 0.5, 0.2, 0.3),
+            Thing(IDS["car"], 0, -1, 0.85, 0.8, 0.3),
+        ]
+    ),
+)
 STRANGER = Scene(2, (Thing(world.OUTSIDE, 0, -1, 0.5, 0.5, 0.6),))
 
 
@@ -36,21 +44,24 @@ def many(scene: Scene | None = None, times: int = 400, **options: object) -> lis
     return made
 
 
-@pytest.mark.parametrize(("scene", "skill", "zh", "en"), [
-    (LONE_DOG, "name", "这是一只狗。", "This is a dog."),
-    (LONE_DOG, "background", "背景是黄色的。", "The background is yellow."),
-    (LONE_DOG, "count", "图里有一样东西。", "There is one thing."),
-    (LONE_DOG, "category", "它是一种动物。", "It is an animal."),
-    (LONE_DOG, "where", "它在图的中间。", "It is in the middle of the picture."),
-    (LONE_DOG, "describe", "黄色的背景上有一只狗。", "There is a dog on a yellow background."),
-    (THREE, "name", "图里有一只狗、一串葡萄和一辆汽车。", "There is a dog, some grapes and a car in the picture."),
-    (THREE, "list", "图里有一只狗、一串葡萄和一辆汽车。", "There is a dog, some grapes and a car in the picture."),
-    (THREE, "count", "图里有三样东西。", "There are three things."),
-    (STRANGER, "name", "我不知道这是什么。", "I do not know what this is."),
-    (None, "self", "我是画语，一个会看图说话的小模型。", "I am huayu, a small model that talks about pictures."),
-    (None, "no-picture", "我没有看到图片。", "I do not see a picture."),
-    (LONE_DOG, "unknown", "我不知道。", "I do not know."),
-])
+@pytest.mark.parametrize(
+    ("scene", "skill", "zh", "en"),
+    [
+        (LONE_DOG, "name", "这是一只狗。", "This is a dog."),
+        (LONE_DOG, "background", "背景是黄色的。", "The background is yellow."),
+        (LONE_DOG, "count", "图里有一样东西。", "There is one thing."),
+        (LONE_DOG, "category", "它是一种动物。", "It is an animal."),
+        (LONE_DOG, "where", "它在图的中间。", "It is in the middle of the picture."),
+        (LONE_DOG, "describe", "黄色的背景上有一只狗。", "There is a dog on a yellow background."),
+        (THREE, "name", "图里有一只狗、一串葡萄和一辆汽车。", "There is a dog, some grapes and a car in the picture."),
+        (THREE, "list", "图里有一只狗、一串葡萄和一辆汽车。", "There is a dog, some grapes and a car in the picture."),
+        (THREE, "count", "图里有三样东西。", "There are three things."),
+        (STRANGER, "name", "我不知道这是什么。", "I do not know what this is."),
+        (None, "self", "我是画语，一个会看图说话的小模型。", "I am huayu, a small model that talks about pictures."),
+        (None, "no-picture", "我没有看到图片。", "I do not see a picture."),
+        (LONE_DOG, "unknown", "我不知道。", "I do not know."),
+    ],
+)
 def test_answers(scene: Scene | None, skill: str, zh: str, en: str) -> None:
     assert ask(scene, skill, "zh").answer == zh
     assert ask(scene, skill, "en").answer == en
@@ -96,8 +107,11 @@ def test_no_is_only_said_of_what_is_absent_and_not_alike() -> None:
         assert scene is not None
         present = {world.CONCEPTS[t.concept].key for t in scene.things if t.concept != world.OUTSIDE}
         for turn in turns:
-            absent = [c.key for c in world.CONCEPTS if turn.answer in (
-                f"没有，图里没有{c.zh}。", f"No, there is no {c.en}.", f"No, there are no {c.en}.")]
+            absent = [
+                c.key
+                for c in world.CONCEPTS
+                if turn.answer in (f"没有，图里没有{c.zh}。", f"No, there is no {c.en}.", f"No, there are no {c.en}.")
+            ]
             if not absent:
                 continue
             negatives += 1
@@ -107,12 +121,22 @@ def test_no_is_only_said_of_what_is_absent_and_not_alike() -> None:
 
 
 def test_sides_and_plurals() -> None:
-    seen = {(turn.question.rstrip("?？.。 "), turn.answer) for seed in range(200)
-            for turn in [ask(THREE, "place", "en" if seed % 2 else "zh", seed)]}
+    seen = {
+        (turn.question.rstrip("?？.。 "), turn.answer)
+        for seed in range(200)
+        for turn in [ask(THREE, "place", "en" if seed % 2 else "zh", seed)]
+    }
     said = {answer for _, answer in seen}
-    assert said == {"左边是一只狗。", "右边是一辆汽车。", "上面是一串葡萄。", "下面是一辆汽车。",
-                    "There is a dog on the left.", "There is a car on the right.", "There are some grapes at the top.",
-                    "There is a car at the bottom."}
+    assert said == {
+        "左边是一只狗。",
+        "右边是一辆汽车。",
+        "上面是一串葡萄。",
+        "下面是一辆汽车。",
+        "There is a dog on the left.",
+        "There is a car on the right.",
+        "There are some grapes at the top.",
+        "There is a car at the bottom.",
+    }
 
 
 def test_it_means_the_thing_just_spoken_of() -> None:
@@ -132,8 +156,10 @@ def test_it_means_the_thing_just_spoken_of() -> None:
 
 
 def test_food_can_be_eaten_and_cars_cannot() -> None:
-    for key, zh, en in (("banana", "能，它可以吃。", "Yes, it can be eaten."),
-                        ("car", "不能，它不可以吃。", "No, it cannot be eaten.")):
+    for key, zh, en in (
+        ("banana", "能，它可以吃。", "Yes, it can be eaten."),
+        ("car", "不能，它不可以吃。", "No, it cannot be eaten."),
+    ):
         assert answers.edible(IDS[key], "zh") == zh
         assert answers.edible(IDS[key], "en") == en
     contested = Scene(0, (Thing(IDS["pig"], 0, -1, 0.5, 0.5, 0.6),))

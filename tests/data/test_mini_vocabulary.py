@@ -43,13 +43,19 @@ def test_dialogues_come_back_unchanged_and_need_no_unknown_words(path: Path) -> 
                 assert vocabulary.decode(ids, extra) == text
 
 
-@pytest.mark.parametrize(("text", "pieces"), [
-    ("Is there a dog in the picture?", ["Is", " there", " a", " dog", " in", " the", " picture", "?"]),
-    ("what is this", ["what", " is", " this"]),
-    ("图里有一只狗。", list("图里有一只狗。")),
-    ("User: hello\nAI: Hello!", ["User: ", "hello", "\n", "AI: ", "Hello", "!"]),
-    ("image", ["image"]), ("context", ["context"]), ("question", ["question"]), ("image_2", ["image_2"]),
-])
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("Is there a dog in the picture?", ["Is", " there", " a", " dog", " in", " the", " picture", "?"]),
+        ("what is this", ["what", " is", " this"]),
+        ("图里有一只狗。", list("图里有一只狗。")),
+        ("User: hello\nAI: Hello!", ["User: ", "hello", "\n", "AI: ", "Hello", "!"]),
+        ("image", ["image"]),
+        ("context", ["context"]),
+        ("question", ["question"]),
+        ("image_2", ["image_2"]),
+    ],
+)
 def test_words_stay_whole(path: Path, text: str, pieces: list[str]) -> None:
     assert [piece.text for piece in BeeVocabulary.from_file(path).pieces(text)] == pieces
 

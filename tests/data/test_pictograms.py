@@ -25,8 +25,15 @@ DISC = '<circle cx="8" cy="8" r="5" fill="#00f"/>'
 def archive(folder: Path, package: Package, icons: dict[str, str], codes: dict[str, str]) -> Package:
     """Write a package as npm packs it; the same package with the hash that this file has."""
     path = folder / f"iconify-json-{package.style}-{package.version}.tgz"
-    parts = {"icons": {"width": 16, "height": 16, "aliases": {"puppy": {"parent": "dog-face"}},
-                       "icons": {name: {"body": body} for name, body in icons.items()}}, "chars": codes}
+    parts = {
+        "icons": {
+            "width": 16,
+            "height": 16,
+            "aliases": {"puppy": {"parent": "dog-face"}},
+            "icons": {name: {"body": body} for name, body in icons.items()},
+        },
+        "chars": codes,
+    }
     with tarfile.open(path, "w:gz") as file:
         for name, value in parts.items():
             data = json.dumps(value).encode()
@@ -95,7 +102,8 @@ def test_packed_drawings_load_and_say_who_may_see_them(tmp_path: Path, monkeypat
     rows = zip(sprites.style.tolist(), sprites.concept.tolist(), sprites.reserved.tolist(), strict=True)
     assert sorted(rows) == sorted(
         [(style, concept, False) for style in range(3) for concept in (dog, world.concept_ids()["apple"])]
-        + [(0, outside, False), (1, outside, False), (2, outside, True)])
+        + [(0, outside, False), (1, outside, False), (2, outside, True)]
+    )
     assert set(Sprites.load(path, roles=("train",)).style) == {0}
     monkeypatch.setattr(world, "version", lambda: "another world")
     with pytest.raises(ValueError, match="another version"):

@@ -104,7 +104,7 @@ def test_a_picture_has_its_labels_where_the_thing_is(size: int) -> None:
     assert made.pixels.dtype == np.uint8
     assert set(made.cover.ravel()) == {0, IDS["car"] + 1, IDS["rose"] + 1}
     assert set(made.cover[:4, :4].ravel()) == {0, IDS["car"] + 1}
-    corner = made.pixels[: size // 4, -size // 4:]
+    corner = made.pixels[: size // 4, -size // 4 :]
     assert (corner == world.BACKGROUNDS[WHITE][2]).all()
 
 
@@ -119,12 +119,14 @@ def test_every_thing_is_labelled_even_when_small() -> None:
 def test_a_thing_of_the_ground_s_colour_gets_an_edge() -> None:
     sprites = some_sprites()
     colour = tuple(int(c) for c in sprites.pixels[KEYS.index("cat"), 40, 40, :3])
-    nearest = min(range(len(world.BACKGROUNDS)),
-                  key=lambda i: np.abs(np.subtract(world.BACKGROUNDS[i][2], colour)).sum())
+    nearest = min(
+        range(len(world.BACKGROUNDS)), key=lambda i: np.abs(np.subtract(world.BACKGROUNDS[i][2], colour)).sum()
+    )
     pixels = sprites.pixels.copy()
     pixels[KEYS.index("cat"), ..., :3] = world.BACKGROUNDS[nearest][2]
-    hidden = type(sprites).build(pixels, sprites.concept, sprites.style, sprites.reserved, list(sprites.styles),
-                                 list(sprites.roles), [False] * 4)
+    hidden = type(sprites).build(
+        pixels, sprites.concept, sprites.style, sprites.reserved, list(sprites.styles), list(sprites.roles), [False] * 4
+    )
     made = paint(np.random.default_rng(6), hidden, Scene(nearest, (thing("cat", 0.5, 0.5, 0.6),)))
     assert np.abs(made.pixels.astype(int) - world.BACKGROUNDS[nearest][2]).max() > 80
 
@@ -157,8 +159,17 @@ def test_left_is_only_said_when_a_cell_apart() -> None:
     assert extreme(alone, "right") is extreme(alone, "top") is None
 
 
-@pytest.mark.parametrize(("cx", "cy", "at"), [(0.1, 0.1, (0, 0)), (0.5, 0.5, (1, 1)), (0.9, 0.5, (2, 1)),
-                                              (0.34, 0.5, None), (0.5, 0.64, None), (0.8, 1.0, (2, 2))])
+@pytest.mark.parametrize(
+    ("cx", "cy", "at"),
+    [
+        (0.1, 0.1, (0, 0)),
+        (0.5, 0.5, (1, 1)),
+        (0.9, 0.5, (2, 1)),
+        (0.34, 0.5, None),
+        (0.5, 0.64, None),
+        (0.8, 1.0, (2, 2)),
+    ],
+)
 def test_regions_leave_their_borders_out(cx: float, cy: float, at: tuple[int, int] | None) -> None:
     assert region(thing("dog", cx, cy)) == at
 

@@ -12,8 +12,10 @@ def test_concepts_are_complete_and_unambiguous() -> None:
     keys = [concept.key for concept in world.CONCEPTS]
     assert len(set(keys)) == len(keys) >= 100
     assert {concept.category for concept in world.CONCEPTS} == set(world.CATEGORIES)
-    for names in ([n for c in world.CONCEPTS for n in (c.en, *c.aliases_en)],
-                  [n for c in world.CONCEPTS for n in (c.zh, *c.aliases_zh)]):
+    for names in (
+        [n for c in world.CONCEPTS for n in (c.en, *c.aliases_en)],
+        [n for c in world.CONCEPTS for n in (c.zh, *c.aliases_zh)],
+    ):
         assert [name for name, times in Counter(names).items() if times > 1] == []
     for concept in world.CONCEPTS:
         article = concept.phrase.split()[0]
@@ -23,8 +25,30 @@ def test_concepts_are_complete_and_unambiguous() -> None:
 
 
 def test_everyday_things_are_there() -> None:
-    asked = {"dog", "cat", "apple", "banana", "pizza", "car", "bus", "bicycle", "house", "rose", "tree", "star", "key",
-             "clock", "camera", "guitar", "football", "hammer", "balloon", "christmastree", "umbrella", "laptop"}
+    asked = {
+        "dog",
+        "cat",
+        "apple",
+        "banana",
+        "pizza",
+        "car",
+        "bus",
+        "bicycle",
+        "house",
+        "rose",
+        "tree",
+        "star",
+        "key",
+        "clock",
+        "camera",
+        "guitar",
+        "football",
+        "hammer",
+        "balloon",
+        "christmastree",
+        "umbrella",
+        "laptop",
+    }
     assert asked <= set(world.concept_ids())
 
 

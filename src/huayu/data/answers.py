@@ -1,4 +1,5 @@
 """The one right way to say each true thing about a scene, in Chinese and in English."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,8 +9,10 @@ from huayu.data.world import CATEGORIES, CONCEPTS, OUTSIDE
 
 NUMBERS = {"zh": ("零", "一", "两", "三", "四"), "en": ("no", "one", "two", "three", "four")}
 SIDES = {  # side: (answer zh, other zh, English)
-    "left": ("左边", "左侧", "on the left"), "right": ("右边", "右侧", "on the right"),
-    "top": ("上面", "上方", "at the top"), "bottom": ("下面", "下方", "at the bottom"),
+    "left": ("左边", "左侧", "on the left"),
+    "right": ("右边", "右侧", "on the right"),
+    "top": ("上面", "上方", "at the top"),
+    "bottom": ("下面", "下方", "at the bottom"),
 }
 REGIONS = {  # row -> column -> (zh, en)
     0: (("左上方", "at the top left"), ("上方", "at the top"), ("右上方", "at the top right")),
@@ -42,7 +45,7 @@ def noun(concept: int, language: str) -> str:
 
 
 def joined(concepts: Sequence[int], language: str) -> str:
-    """"a dog, a cat and a car"."""
+    """ "a dog, a cat and a car"."""
     nouns = [noun(concept, language) for concept in concepts]
     if len(nouns) == 1:
         return nouns[0]
@@ -57,7 +60,7 @@ def plural(concept: int) -> bool:
 
 
 def there_is(concept: int) -> str:
-    """"There is" or "There are"."""
+    """ "There is" or "There are"."""
     return "There are" if plural(concept) else "There is"
 
 

@@ -1,4 +1,5 @@
 """True dialogues about a scene, in Chinese, English or both, with follow-up questions."""
+
 from __future__ import annotations
 
 from bisect import bisect
@@ -18,11 +19,11 @@ Language = Literal["zh", "en"]
 WEIGHTS: dict[str, float] = {
     "name": 20, "background": 8, "count": 9, "place": 24, "where": 8, "yesno": 16, "list": 7, "category": 7,
     "edible": 7, "describe": 9, "unknown": 6, "greeting": 1, "thanks": 0.7, "goodbye": 0.7, "self": 1.2, "ability": 0.8,
-}
+}  # fmt: skip
 SOCIAL = ("greeting", "thanks", "goodbye", "self", "ability")
 NO_PICTURE_WEIGHTS: dict[str, float] = {
     "greeting": 4, "thanks": 2, "goodbye": 2, "self": 4, "ability": 3, "unknown": 5, "no-picture": 6,
-}
+}  # fmt: skip
 VISUAL = ("name", "background", "count", "place", "where-it", "yesno", "list", "describe", "category-it", "edible-it")
 
 
@@ -35,8 +36,15 @@ class Turn(NamedTuple):
     answer: str
 
 
-def dialogue(rng: np.random.Generator, scene: Scene | None, *, language: str | None = None, max_turns: int = 3,
-             weights: dict[str, float] | None = None, wordings: Literal["train", "held"] = "train") -> list[Turn]:
+def dialogue(
+    rng: np.random.Generator,
+    scene: Scene | None,
+    *,
+    language: str | None = None,
+    max_turns: int = 3,
+    weights: dict[str, float] | None = None,
+    wordings: Literal["train", "held"] = "train",
+) -> list[Turn]:
     """One to `max_turns` turns, all true of the scene, or about no picture at all when it is None.
 
     `language` "zh" or "en" holds for all turns, "mixed" is drawn anew for each, None is any of these. `weights` takes
@@ -88,8 +96,10 @@ def _alike(a: int, b: int) -> bool:
 @cache
 def _kin() -> tuple[tuple[int, ...], ...]:
     """For each concept, the others of its category."""
-    return tuple(tuple(i for i, other in enumerate(CONCEPTS) if other.category == concept.category and other != concept)
-                 for concept in CONCEPTS)
+    return tuple(
+        tuple(i for i, other in enumerate(CONCEPTS) if other.category == concept.category and other != concept)
+        for concept in CONCEPTS
+    )
 
 
 @dataclass
@@ -197,8 +207,11 @@ class _Maker:
         thing = self.focus if it else self.any_thing()
         concept = thing.concept  # type: ignore[union-attr]
         if not it:
-            while concept == OUTSIDE or not self.askable(skill, concept) or self.rng.random() < (
-                    0.5 if self.mostly_no(skill, concept) else 0.25 if thing is not None else 0):
+            while (
+                concept == OUTSIDE
+                or not self.askable(skill, concept)
+                or self.rng.random() < (0.5 if self.mostly_no(skill, concept) else 0.25 if thing is not None else 0)
+            ):
                 concept, thing = int(self.rng.integers(len(CONCEPTS))), None
             self.focus = thing
         elif self.mostly_no(skill, concept) and self.rng.random() < 0.4:

@@ -3,6 +3,7 @@
 A `Scene` is drawn first, without pixels; `huayu.data.scenes` paints it. So language can be learned from `oracle_slots`
 of scenes that follow the same law as the painted ones. Lengths are fractions of the picture's side.
 """
+
 from __future__ import annotations
 
 import math
@@ -44,8 +45,15 @@ class Scene(NamedTuple):
     things: tuple[Thing, ...]
 
 
-def draw_scene(rng: np.random.Generator, sprites: Sprites, *, split: Split = "train", count: int | None = None,
-               pairs: Literal["train", "held", "any"] = "train", outside: float = OUTSIDE_SHARE) -> Scene:
+def draw_scene(
+    rng: np.random.Generator,
+    sprites: Sprites,
+    *,
+    split: Split = "train",
+    count: int | None = None,
+    pairs: Literal["train", "held", "any"] = "train",
+    outside: float = OUTSIDE_SHARE,
+) -> Scene:
     """A random layout of 1-4 different things that do not overlap.
 
     `pairs`: "train" never shows a held pair together; "held" shows two to four things with at least one held pair.
@@ -60,7 +68,7 @@ def draw_scene(rng: np.random.Generator, sprites: Sprites, *, split: Split = "tr
         if concepts.count(OUTSIDE) > 1:  # one stranger is enough
             first = concepts.index(OUTSIDE)
             spare = _choose(rng, sprites.drawn[split], count, pairs)
-            concepts = [*spare[:first], OUTSIDE, *spare[first + 1:]]
+            concepts = [*spare[:first], OUTSIDE, *spare[first + 1 :]]
     things = []
     for concept, (cx, cy, size) in zip(concepts, place(rng, count), strict=True):
         pool = sprites.pools[split, concept]
@@ -112,8 +120,10 @@ def place(rng: np.random.Generator, count: int) -> list[tuple[float, float, floa
             size = min(largest, max(0.25, base * (0.85 + 0.3 * w)))
             x, y = size / 2 + u * (1 - size), size / 2 + v * (1 - size)
             key = x + 0.5 * y
-            if all((abs(x - a) > 0.47 * (size + s) or abs(y - b) > 0.47 * (size + s))
-                   and abs(key - a - 0.5 * b) > 0.08 for a, b, s in boxes):
+            if all(
+                (abs(x - a) > 0.47 * (size + s) or abs(y - b) > 0.47 * (size + s)) and abs(key - a - 0.5 * b) > 0.08
+                for a, b, s in boxes
+            ):
                 boxes.append((x, y, size))
                 if len(boxes) == count:
                     return boxes
@@ -144,10 +154,12 @@ def oracle_slots(scene: Scene, sprites: Sprites | None = None, grid: int = 4) ->
 def _between(table: np.ndarray, v: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Mass of a running-sum table between neighbouring edges v (rows) and u (columns), both in [0, 1]."""
     last = len(table) - 1
+
     def rows(t: np.ndarray, e: np.ndarray) -> np.ndarray:
         low = np.minimum((e * last).astype(int), last - 1)
         part = (e * last - low)[:, None]
         return t[low] * (1 - part) + t[low + 1] * part
+
     at = rows(rows(table, v).T, u).T
     return np.maximum(np.diff(np.diff(at, axis=0), axis=1), 0)
 

@@ -1,4 +1,5 @@
 """The vocabulary of the embedded chat model, as a file in the published form: one token a line."""
+
 from __future__ import annotations
 
 import re
@@ -10,8 +11,23 @@ from huayu.data import answers, wordings, world
 from huayu.data import wordings_unknown as unknowns
 
 SPECIAL = ("<pad>", "<unk>", "<mask>", "<sep>", "</n>", "</_>", "<s>", "</s>", "<root>", "<ans>", "<option>", "<eod>")
-FIELDS = ("image", "image_2", "image_3", "image_4", "context", "question", "answer", "input", "prompt", "User", "AI",
-          ": ", "：", "User: ", "AI: ")
+FIELDS = (
+    "image",
+    "image_2",
+    "image_3",
+    "image_4",
+    "context",
+    "question",
+    "answer",
+    "input",
+    "prompt",
+    "User",
+    "AI",
+    ": ",
+    "：",
+    "User: ",
+    "AI: ",
+)
 MARKS = "，。？！、；：“”‘’（）《》…—·"
 # Frequent characters, so that a free question is read in characters of its own rather than as one unknown word.
 HAN = (

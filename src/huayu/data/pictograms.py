@@ -3,6 +3,7 @@
 `python -m huayu.data.pictograms [--cache DIR]` does it all. Only packages of the role "train" are ever trained on or
 shipped as a picture; those of the roles "choose" and "test" are share-alike and serve evaluation alone.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -41,8 +42,9 @@ def fetch(package: Package, cache_dir: Path) -> Path:
     if not path.exists():
         npm = shutil.which("npm")
         if npm is None:
-            raise HuayuError("npm is needed to fetch the pictograms; install Node.js.",
-                             "下载图标需要 npm，请先安装 Node.js。")
+            raise HuayuError(
+                "npm is needed to fetch the pictograms; install Node.js.", "下载图标需要 npm，请先安装 Node.js。"
+            )
         cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_dir) as folder:
             spec = f"@iconify-json/{package.style}@{package.version}"
@@ -62,8 +64,10 @@ def check(path: Path, package: Package) -> None:
     """Raise HuayuError unless the file has the pinned hash."""
     digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     if f"sha512-{digest}" != package.integrity:
-        raise HuayuError(f"{path.name} does not have the pinned hash; delete it and try again.",
-                         f"{path.name} 的校验和与记录不符，请删除后重试。")
+        raise HuayuError(
+            f"{path.name} does not have the pinned hash; delete it and try again.",
+            f"{path.name} 的校验和与记录不符，请删除后重试。",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,14 @@ class Icons:
     def read(cls, path: Path) -> Icons:
         """Read the archive in memory; nothing is unpacked."""
         with tarfile.open(path) as archive:
-            data, codes = (json.load(archive.extractfile(f"package/{name}.json"))  # type: ignore[arg-type]
-                           for name in ("icons", "chars"))
+            data, codes = (
+                json.load(archive.extractfile(f"package/{name}.json"))  # type: ignore[arg-type]
+                for name in ("icons", "chars")
+            )
         names = [*data.get("aliases", {}), *data["icons"]]
-        return cls(data, {code.lower(): name for code, name in codes.items()},
-                   {name.replace("-", ""): name for name in names})
+        return cls(
+            data, {code.lower(): name for code, name in codes.items()}, {name.replace("-", ""): name for name in names}
+        )
 
     def name_of(self, emoji: str) -> str | None:
         """The name under the emoji's code point."""
@@ -107,9 +114,11 @@ class Icons:
         while name not in self.data["icons"]:
             name = self.data["aliases"][name]["parent"]
         icon = {"left": 0, "top": 0, "width": 16, "height": 16, **self.data, **self.data["icons"][name]}
-        box = f'{icon["left"]} {icon["top"]} {icon["width"]} {icon["height"]}'
-        return ('<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" color="#000" '
-                f'viewBox="{box}" width="{icon["width"]}" height="{icon["height"]}">{icon["body"]}</svg>')
+        box = f"{icon['left']} {icon['top']} {icon['width']} {icon['height']}"
+        return (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" color="#000" '
+            f'viewBox="{box}" width="{icon["width"]}" height="{icon["height"]}">{icon["body"]}</svg>'
+        )
 
 
 def draw(svg: str, pixels: int = PIXELS) -> np.ndarray:
@@ -124,8 +133,9 @@ def draw(svg: str, pixels: int = PIXELS) -> np.ndarray:
     left, top, right, bottom = box
     side = max(right - left, bottom - top)
     left, top = (left + right - side) // 2, (top + bottom - side) // 2
-    picture = picture.crop((left, top, left + side, top + side)).resize((pixels, pixels), Image.Resampling.BOX
-                                                                        if side >= pixels else Image.Resampling.BICUBIC)
+    picture = picture.crop((left, top, left + side, top + side)).resize(
+        (pixels, pixels), Image.Resampling.BOX if side >= pixels else Image.Resampling.BICUBIC
+    )
     array = np.array(picture)
     array[array[..., 3] == 0] = 0
     return array
@@ -171,10 +181,16 @@ def pack(cache_dir: Path = DEFAULT_CACHE, progress: Callable[[int, int, str], No
     aside = path.with_suffix(".part")
     with aside.open("wb") as file:
         np.savez_compressed(
-            file, pixels=np.stack(pixels), concept=concept_of.astype(np.int16), style=style_of.astype(np.uint8),
-            reserved=reserved_of.astype(bool), styles=np.array([p.style for p in PACKAGES]),
-            roles=np.array([p.role for p in PACKAGES]), ink=np.array([p.ink for p in PACKAGES]),
-            version=np.array(world.version()))
+            file,
+            pixels=np.stack(pixels),
+            concept=concept_of.astype(np.int16),
+            style=style_of.astype(np.uint8),
+            reserved=reserved_of.astype(bool),
+            styles=np.array([p.style for p in PACKAGES]),
+            roles=np.array([p.role for p in PACKAGES]),
+            ink=np.array([p.ink for p in PACKAGES]),
+            version=np.array(world.version()),
+        )
     aside.replace(path)
     return path
 
@@ -197,8 +213,10 @@ def main() -> None:
         style, concept = file["style"], file["concept"]
         for number, package in enumerate(PACKAGES):
             inside = concept[(style == number) & (concept >= 0)]
-            sys.stdout.write(f"{package.style:<28}{package.role:<8}{package.licence:<14}{len(set(inside)):>4} concepts"
-                             f"{len(inside):>5} drawings{int(((style == number) & (concept < 0)).sum()):>5} outside\n")
+            sys.stdout.write(
+                f"{package.style:<28}{package.role:<8}{package.licence:<14}{len(set(inside)):>4} concepts"
+                f"{len(inside):>5} drawings{int(((style == number) & (concept < 0)).sum()):>5} outside\n"
+            )
     sys.stdout.write(f"{path}  {path.stat().st_size / 1e6:.1f} MB  {len(style)} drawings\n")
 
 

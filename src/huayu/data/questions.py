@@ -1,4 +1,5 @@
 """Questions as people put them: a wording, a name, and how it is typed."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -36,8 +37,12 @@ class Asker:
         called = self.called(concept, "en", generic)
         counted = concept == OUTSIDE or not CONCEPTS[concept].phrase.startswith("some ")
         article = ("an " if called[0] in "aeiou" else "a ") if counted else "any "
-        for name, value in (("{side}", english), ("{thing}", called), ("{a_thing}", article + called),
-                            ("{is}", "are" if plural else "is")):
+        for name, value in (
+            ("{side}", english),
+            ("{thing}", called),
+            ("{a_thing}", article + called),
+            ("{is}", "are" if plural else "is"),
+        ):
             text = text.replace(name, value)
         return text[0].upper() + text[1:]
 

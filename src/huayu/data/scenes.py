@@ -1,4 +1,5 @@
 """Paint a scene: things on a coloured ground, varied so that a drawing style never seen can still be known."""
+
 # S side of the picture, n side of a thing's patch, G cells a side
 from __future__ import annotations
 
@@ -12,8 +13,18 @@ from huayu.data import world
 from huayu.data.layouts import OUTSIDE_SHARE, Scene, Thing, draw_scene, fake_scene, oracle_slots
 from huayu.data.sprites import Split, Sprites
 
-__all__ = ["GRID", "Composed", "Scene", "Sprites", "Thing", "compose", "draw_scene", "fake_scene", "oracle_slots",
-           "paint"]
+__all__ = [
+    "GRID",
+    "Composed",
+    "Scene",
+    "Sprites",
+    "Thing",
+    "compose",
+    "draw_scene",
+    "fake_scene",
+    "oracle_slots",
+    "paint",
+]
 
 GRID = 8
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -29,16 +40,25 @@ class Composed(NamedTuple):
     scene: Scene
 
 
-def compose(rng: np.random.Generator, sprites: Sprites, *, size: int = 64, split: Split = "train",
-            count: int | None = None, pairs: str = "train", augment: bool = True,
-            outside: float = OUTSIDE_SHARE) -> Composed:
+def compose(
+    rng: np.random.Generator,
+    sprites: Sprites,
+    *,
+    size: int = 64,
+    split: Split = "train",
+    count: int | None = None,
+    pairs: str = "train",
+    augment: bool = True,
+    outside: float = OUTSIDE_SHARE,
+) -> Composed:
     """Draw a scene and paint it. Augmented only when asked for and the split is "train"."""
     scene = draw_scene(rng, sprites, split=split, count=count, pairs=pairs, outside=outside)  # type: ignore[arg-type]
     return paint(rng, sprites, scene, size=size, augment=augment and split == "train")
 
 
-def paint(rng: np.random.Generator, sprites: Sprites, scene: Scene, *, size: int = 64,
-          augment: bool = False) -> Composed:
+def paint(
+    rng: np.random.Generator, sprites: Sprites, scene: Scene, *, size: int = 64, augment: bool = False
+) -> Composed:
     """Paint a scene whose things all have a sprite."""
     colour = np.array(world.BACKGROUNDS[scene.background][2], np.float32) / 255
     if augment:
@@ -75,8 +95,9 @@ def _gradient(rng: np.random.Generator, size: int) -> np.ndarray:
     return (1 + strength * field)[..., None].astype(np.float32)
 
 
-def _thing(rng: np.random.Generator, sprites: Sprites, thing: Thing, ground: np.ndarray, size: int,
-           augment: bool) -> tuple[np.ndarray, np.ndarray, int, int]:
+def _thing(
+    rng: np.random.Generator, sprites: Sprites, thing: Thing, ground: np.ndarray, size: int, augment: bool
+) -> tuple[np.ndarray, np.ndarray, int, int]:
     """A patch (n, n, 4) float32 with premultiplied colour, what it covers (n, n), and where its corner goes."""
     length = thing.size * size
     turn = math.radians(rng.uniform(-18, 18)) if augment and rng.random() < 0.5 else 0.0
@@ -89,8 +110,14 @@ def _thing(rng: np.random.Generator, sprites: Sprites, thing: Thing, ground: np.
     down = scale / stretch
     cos, sin = math.cos(turn), math.sin(turn)
     dx, dy, middle = left - thing.cx * size, top - thing.cy * size, image.width / 2
-    matrix = (across * cos, across * sin, middle + across * (cos * dx + sin * dy),
-              -down * sin, down * cos, middle + down * (-sin * dx + cos * dy))
+    matrix = (
+        across * cos,
+        across * sin,
+        middle + across * (cos * dx + sin * dy),
+        -down * sin,
+        down * cos,
+        middle + down * (-sin * dx + cos * dy),
+    )
     raw = image.transform((reach, reach), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     patch = np.frombuffer(raw.tobytes(), np.uint8).reshape(reach, reach, 4).astype(np.float32) / 255
     if sprites.ink[thing.style]:
@@ -183,7 +210,7 @@ def _blend(picture: np.ndarray, patch: np.ndarray, left: int, top: int) -> None:
     """Paint a premultiplied patch over the picture in place; what lies outside is cut."""
     size, n = len(picture), len(patch)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + n, size), min(top + n, size)
-    part = patch[y0 - top:y1 - top, x0 - left:x1 - left]
+    part = patch[y0 - top : y1 - top, x0 - left : x1 - left]
     picture[y0:y1, x0:x1] = picture[y0:y1, x0:x1] * (1 - part[..., 3:]) + part[..., :3]
 
 
@@ -192,7 +219,7 @@ def _cells(solid: np.ndarray, left: int, top: int, size: int) -> np.ndarray:
     canvas = np.zeros((size, size), np.float32)
     n = len(solid)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + n, size), min(top + n, size)
-    canvas[y0:y1, x0:x1] = solid[y0 - top:y1 - top, x0 - left:x1 - left]
+    canvas[y0:y1, x0:x1] = solid[y0 - top : y1 - top, x0 - left : x1 - left]
     return canvas.reshape(GRID, size // GRID, GRID, size // GRID).mean((1, 3))
 
 

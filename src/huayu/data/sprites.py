@@ -1,4 +1,5 @@
 """The packed drawings in memory, sorted by who may see them."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -28,22 +29,40 @@ class Sprites:
     ink: tuple[bool, ...]
 
     @classmethod
-    def load(cls, path: str | Path, roles: tuple[str, ...] | None = None,
-             styles: tuple[str, ...] | None = None) -> Sprites:
+    def load(
+        cls, path: str | Path, roles: tuple[str, ...] | None = None, styles: tuple[str, ...] | None = None
+    ) -> Sprites:
         """Read the file of `pictograms.pack`, all of it or some roles or styles. ValueError: made by another world."""
         with np.load(path) as file:
             if str(file["version"]) != world.version():
                 raise ValueError(f"{path} was packed from another version of the world; pack it again")
             names, role_of = file["styles"].tolist(), file["roles"].tolist()
-            keep = [(roles is None or role in roles) and (styles is None or name in styles)
-                    for name, role in zip(names, role_of, strict=True)]
+            keep = [
+                (roles is None or role in roles) and (styles is None or name in styles)
+                for name, role in zip(names, role_of, strict=True)
+            ]
             rows = np.array(keep)[file["style"]]
-            return cls.build(file["pixels"][rows], file["concept"][rows], file["style"][rows], file["reserved"][rows],
-                             names, role_of, file["ink"].tolist())
+            return cls.build(
+                file["pixels"][rows],
+                file["concept"][rows],
+                file["style"][rows],
+                file["reserved"][rows],
+                names,
+                role_of,
+                file["ink"].tolist(),
+            )
 
     @classmethod
-    def build(cls, pixels: np.ndarray, concept: np.ndarray, style: np.ndarray, reserved: np.ndarray,
-              styles: list[str], roles: list[str], ink: list[bool]) -> Sprites:
+    def build(
+        cls,
+        pixels: np.ndarray,
+        concept: np.ndarray,
+        style: np.ndarray,
+        reserved: np.ndarray,
+        styles: list[str],
+        roles: list[str],
+        ink: list[bool],
+    ) -> Sprites:
         """From arrays. Drawings in ink, which are all black, get their filled silhouette as the red channel."""
         pixels = pixels.copy()
         for row in np.flatnonzero(np.array(ink)[style]):
@@ -67,8 +86,10 @@ class Sprites:
     @cached_property
     def drawn(self) -> dict[str, np.ndarray]:
         """split -> the concepts (without OUTSIDE) that its styles draw."""
-        return {split: np.array(sorted(c for s, c in self.pools if s == split and c != OUTSIDE))
-                for split in ("train", "choose", "test", "train-eval")}
+        return {
+            split: np.array(sorted(c for s, c in self.pools if s == split and c != OUTSIDE))
+            for split in ("train", "choose", "test", "train-eval")
+        }
 
     def image(self, row: int, half: bool) -> Image.Image:
         """The drawing with premultiplied colour as a four-channel PIL image, whole or at half its size."""
