@@ -149,5 +149,5 @@ class ChatModel:
 def _pictures(source: Pictures) -> list[Picture]:
     if source is None:
         return []
-    several = list(source) if isinstance(source, list | tuple) else [source]
+    several: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
     return [picture if isinstance(picture, Picture) else Picture.open(picture) for picture in several]

@@ -117,7 +117,8 @@ def from_generation_config(settings: Mapping[str, Any]) -> ChatOptions:
     """A model's generation settings as defaults: several beams → beam, ``do_sample`` → sample, else greedy."""
     beams, sampled = settings.get("num_beams"), settings.get("do_sample")
     search: Search = "beam" if (beams or 1) > 1 else "sample" if sampled else "greedy"
-    return ChatOptions(search=search, **{name: settings.get(name) for name in (*_USED_BY[search], "max_new_tokens")})
+    own: dict[str, Any] = {name: settings.get(name) for name in (*_USED_BY[search], "max_new_tokens")}
+    return ChatOptions(search=search, **own)
 
 
 def _choose_search(options: ChatOptions, defaults: ChatOptions) -> Search:

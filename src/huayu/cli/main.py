@@ -61,7 +61,8 @@ def chat(
     from huayu.cli import chat as command
 
     values = (search, beams, temperature, top_k, top_p, min_p, repetition_penalty, length_penalty, max_new_tokens, seed)
-    options = ChatOptions(*values, stop=tuple(stop or ()), answer_language=lang)
+    # ChatOptions itself checks what came from the command line.
+    options = ChatOptions(*values, stop=tuple(stop or ()), answer_language=lang)  # type: ignore[arg-type]
     loading = {"device": device, "dtype": dtype, "quantize": quantize, "vocab": vocab}
     pictures = [source for source in (picture, *(more or ())) if source]
     command.run(pictures, question, model, loading, options, as_json=as_json, quiet=quiet)
