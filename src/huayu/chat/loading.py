@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from huayu.chat.model import ChatModel
 from huayu.chat.options import ChatOptions, from_generation_config
-from huayu.errors import CheckpointError, ModelError, OptionError
+from huayu.errors import CheckpointError, ModelError
 from huayu.runtime.language import say
 
 if TYPE_CHECKING:
@@ -166,5 +166,5 @@ def chat_defaults(source: Source) -> ChatOptions:
     try:
         settings = json.loads(path.read_text("utf-8"))
         return ChatOptions(**settings["chat"]) if "chat" in settings else from_generation_config(settings)
-    except (ValueError, TypeError, OptionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not right: {error}.", f"{path} 有误：{error}。") from error
