@@ -6,7 +6,7 @@ S sentences, B beams, R = S × B rows, P prompt tokens, E request words, V vocab
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from huayu.generation.beam import BeamSearch
 from huayu.generation.cache import GrowingCache
 from huayu.generation.options import BeamOptions
-from huayu.generation.records import BeamProgress, BeamResult, Sentence, SpecialIds
+from huayu.generation.records import BeamProgress, Sentence, SpecialIds
 
 if TYPE_CHECKING:
     from huayu.models.cpm_bee.packing import PackedItem
@@ -119,8 +119,8 @@ def beam_search(
     special = special_ids(model.config)
     sentences = [sentence_of(item, special.unk) for item in packed]
     stepper = ModelStepper(model, inputs, options.num_beams, options.max_new_tokens + 2)
-    for progress in BeamSearch(stepper, sentences, special, options, cancel):
-        yield progress if vocabulary is None else _with_text(progress, packed, vocabulary)
+    search = BeamSearch(stepper, sentences, special, options, cancel)
+    yield from search if vocabulary is None else _with_texts(search, packed, vocabulary)
 
 
 def sentence_of(item: PackedItem, unk: int) -> Sentence:
@@ -177,11 +177,16 @@ def special_ids(config: Any) -> SpecialIds:
     )
 
 
-def _with_text(progress: BeamProgress, packed: Sequence[PackedItem], vocabulary: BeeVocabulary) -> BeamProgress:
-    texts = tuple(vocabulary.decode(ids, item.answer_words) for ids, item in zip(progress.stable, packed, strict=True))
-    if progress.results is None:
-        return replace(progress, texts=texts)
-    results: tuple[BeamResult, ...] = tuple(
-        replace(result, text=text) for result, text in zip(progress.results, texts, strict=True)
-    )
-    return replace(progress, texts=texts, results=results)
+def _with_texts(
+    search: Iterable[BeamProgress], packed: Sequence[PackedItem], vocabulary: BeeVocabulary
+) -> Iterator[BeamProgress]:
+    """The same progress with its tokens as text; what is stable is decoded once."""
+    texts, done = [""] * len(packed), [0] * len(packed)
+    for progress in search:
+        for row, (ids, item) in enumerate(zip(progress.stable, packed, strict=True)):
+            texts[row] += vocabulary.decode(ids[done[row] :], item.answer_words)
+            done[row] = len(ids)
+        results = progress.results
+        if results is not None:
+            results = tuple(replace(result, text=text) for result, text in zip(results, texts, strict=True))
+        yield replace(progress, texts=tuple(texts), results=results)
