@@ -142,12 +142,8 @@ def train(stage: Stage, settings: LoopSettings) -> Path:
     optimizer = torch.optim.AdamW(
         _parameter_groups(module, settings), lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-9
     )
-    start, checkpoint = 0, folder / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-        start = state["step"]
+    checkpoint = folder / "checkpoint.pt"
+    start = _resume(checkpoint, module, optimizer)
     plain = module.to(accelerator.device)
     module, optimizer = accelerator.prepare(module, optimizer)
     world, rank = accelerator.num_processes, accelerator.process_index
@@ -184,6 +180,16 @@ def train(stage: Stage, settings: LoopSettings) -> Path:
     return folder
 
 
+def _resume(checkpoint: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Take up a checkpoint where there is one; the step it was saved at, else 0."""
+    if not checkpoint.exists():
+        return 0
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
 def _steps(
     stage: Stage,
     module: nn.Module,
@@ -195,7 +201,12 @@ def _steps(
 ) -> Iterator[tuple[int, float, dict[str, float], float]]:
     """Optimise over the batches; yields (steps done, loss, its parts, CPU seconds of this process)."""
     module.train()
-    columns = (*Progress.get_default_columns()[:3], TextColumn("{task.fields[loss]}"), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        *Progress.get_default_columns()[:3],
+        TextColumn("{task.fields[loss]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, disable=not accelerator.is_main_process) as progress:
         bar = progress.add_task(Path(settings.output).name, total=settings.steps, completed=start, loss="")
         for step, batch in enumerate(batches, start + 1):

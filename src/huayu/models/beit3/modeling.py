@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class Beit3PatchEmbedding(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
         widths = [3, *(config.stem_channels or [])]
         kernel, stem = config.patch_size, []
-        for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for number, (before, after) in enumerate(pairwise(widths)):
             stride = 2 if number else config.patch_size // 2 ** (len(widths) - 2)
             stem.append(StemConvolution(before, after, stride))
             stem += [StemConvolution(after, after, stride=1) for _ in range(config.stem_depth if number else 0)]

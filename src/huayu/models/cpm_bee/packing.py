@@ -110,6 +110,17 @@ def _base_token(word: str, vocabulary: BeeVocabulary) -> str:
     return base
 
 
+def _with_subscript(
+    token: int, words: Mapping[int, str], word_ids: dict[str, dict[int, int]], vocabulary: BeeVocabulary
+) -> tuple[int, int]:
+    """Base id and subscript; the words of a request are numbered within their base, in order of appearance."""
+    if token < len(vocabulary):
+        return token, 0
+    base = _base_token(words[token], vocabulary)
+    known = word_ids.setdefault(base, {})
+    return vocabulary.ids[base], known.setdefault(token, len(known))
+
+
 def pack(
     item: Mapping[str, Any],
     vocabulary: BeeVocabulary,
@@ -125,7 +136,7 @@ def pack(
     long for its answer.
     """
     segments = _walk(item, number_answers=for_generation)
-    bos, eos, unk = (vocabulary.ids[name] for name in ("<s>", "</s>", "<unk>"))
+    bos, eos = vocabulary.ids["<s>"], vocabulary.ids["</s>"]
     ids: list[int] = []
     subscripts: list[int] = []
     context: list[int] = []
@@ -139,13 +150,8 @@ def pack(
         if segment.is_image:
             bounds.append((len(ids) + 1, len(ids) + len(tokens) - 1))
         for token in tokens:
-            subscript = 0
-            if token >= len(vocabulary):
-                base = _base_token(words[token], vocabulary)
-                known = word_ids.setdefault(base, {})
-                subscript = known.setdefault(token, len(known))
-                token = vocabulary.ids[base]
-            ids.append(token)
+            base, subscript = _with_subscript(token, words, word_ids, vocabulary)
+            ids.append(base)
             subscripts.append(subscript)
             context.append(0 if segment.is_answer else 1)
             segment_ids.append(number)
@@ -161,11 +167,11 @@ def pack(
         bounds,
         answer_paths=[list(s.path[1:]) for s in segments if s.is_answer],
     )
-    _name_words(packed, vocabulary, unk)
+    _name_words(packed, vocabulary)
     return _prompt_only(packed, vocabulary, max_prompt_tokens) if for_generation else packed
 
 
-def _name_words(packed: PackedItem, vocabulary: BeeVocabulary, unk: int) -> None:
+def _name_words(packed: PackedItem, vocabulary: BeeVocabulary) -> None:
     """Fill ``request_vocab`` and ``answer_words``; placeholders of answers are not words."""
     for base, known in packed.word_ids.items():
         if base == ANSWER:

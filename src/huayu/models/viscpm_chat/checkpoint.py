@@ -22,7 +22,7 @@ KEYMAP = (
     + CPM_BEE_KEYMAP.prefixed("llm.", "language_model.")
 )
 
-# The published 10B model is exactly the classes' defaults; what a config.json beside the file says overrides the text part.
+# The published 10B model is exactly the classes' defaults; a config.json beside the file overrides the text part.
 PUBLISHED_CONFIG: dict[str, Any] = {"text_config": {}, "vision_config": {}, "num_query_tokens": 64}
 # Presence of these published keys tells the family.
 SIGNATURE = ("query", "vpm.beit3.vision_embed.cls_token", "llm.input_embedding.weight")

@@ -23,7 +23,7 @@ PLACEHOLDER = "<unk>"
 
 
 class VisCPMImageProcessor(BaseImageProcessor):
-    """RGB picture → S×S by PIL's bicubic filter (aspect ratio not kept), scaled to [-1, 1]. Source: spec viscpm §3.3."""
+    """RGB picture → S×S by PIL's bicubic filter, aspect ratio not kept, in [-1, 1]. Source: spec viscpm §3.3."""
 
     model_input_names = ["pixel_values"]
 
@@ -94,9 +94,7 @@ class VisCPMChatProcessor(ProcessorMixin):
     ) -> PackedItem:
         """Pack one turn; raises as :func:`huayu.models.cpm_bee.packing.pack`."""
         item = self.chat_item(pictures, context, question, answer or "")
-        return pack(
-            item, self.tokenizer.vocabulary, for_generation=for_generation, max_prompt_tokens=max_prompt_tokens
-        )
+        return pack(item, self.tokenizer.vocabulary, for_generation=for_generation, max_prompt_tokens=max_prompt_tokens)
 
     def collate(self, items: Sequence[PackedItem], **options: Any) -> dict[str, Tensor]:
         """:func:`huayu.models.cpm_bee.packing.collate` with this vocabulary."""

@@ -114,7 +114,13 @@ def disturb(rng: np.random.Generator, slots: np.ndarray) -> np.ndarray:
 class LanguageStage:
     """Learn to talk in both languages about slots. ``data``: folder of the packed drawings (for their outlines)."""
 
-    def __init__(self, seed: int = 2, data: str = ".cache/pictograms", vocabulary: str = "runs/mini_chat/vocab.txt", weights: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int = 2,
+        data: str = ".cache/pictograms",
+        vocabulary: str = "runs/mini_chat/vocab.txt",
+        weights: dict[str, float] | None = None,
+    ) -> None:
         self.seed, self.weights = seed, weights
         self.sprites = Sprites.load(sprites_file(data))
         self.vocabulary = vocabulary_of(vocabulary)

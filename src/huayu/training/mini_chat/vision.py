@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from huayu.data.scenes import GRID as PATCH_GRID
-from huayu.data.scenes import Composed, compose
-from huayu.data.scenes import Sprites, oracle_slots
+from huayu.data.scenes import Composed, Sprites, compose, oracle_slots
 from huayu.models.beit3 import Beit3Model
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import (
