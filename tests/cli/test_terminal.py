@@ -39,7 +39,7 @@ class Terminal:
         os.close(theirs)
         self.seen = ""
 
-    def until(self, pattern: str, seconds: float = 120) -> str:
+    def until(self, pattern: str, seconds: float = 300) -> str:
         """Everything up to and with ``pattern``, which is then taken from what was seen."""
         import select
 

@@ -29,17 +29,21 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Everything that can be refused is refused before weights are read. Raises HuayuError, typer.Exit."""
+    """Everything that can be refused is refused before weights are read. Raises HuayuError, typer.Exit.
+
+    In a terminal it goes on asking after the first question, unless only the answer (or its JSON) is wanted.
+    """
     if question is not None and not question.strip():
         raise PromptError("The question is empty (0 characters; at least 1).", "问题为空（0 个字；至少 1 个）。")
     shown = [Picture.open(source) for source in pictures]
     with loading_bar(visible=not quiet) as progress:
         chat = load_chat(model, progress=progress, **loading)
     session = Session(chat, shown, options, as_json=as_json, quiet=quiet)
-    in_terminal = sys.stdin is not None and sys.stdin.isatty()
+    talks = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
     if question is not None:
-        session.answer(question, stays=in_terminal)
-    if in_terminal:
+        talks = talks and not (as_json or quiet)
+        session.answer(question, stays=talks)
+    if talks:
         session.talk()
     elif question is None:
         session.read_pipe()
@@ -66,7 +70,7 @@ class Session:
             _note(say(f"{self.chat.name} · clear forgets, stop ends", f"{self.chat.name} · clear 清空，stop 结束"))
         while True:
             try:
-                line = input("" if self.quiet else say("You: ", "你："))
+                line = input("" if self.quiet or self.as_json else say("You: ", "你："))
             except EOFError:
                 return
             if not self._take(line, stays=True):
