@@ -82,6 +82,7 @@ def test_other_dtypes_there_and_back(chat_file: Path, folder: Path, tmp_path: Pa
     assert checksums.differences(tmp_path / "wide") == []
     convert(tmp_path / "wide", tmp_path / "back.bin", torch.float16)
     assert _same(_state(tmp_path / "back.bin"), _state(chat_file))
+    assert all(t.untyped_storage().nbytes() == t.nbytes for t in _state(tmp_path / "back.bin").values())
     assert _names(tmp_path) == ["back.bin", "wide"]
 
 
