@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from huayu.evaluation.verify.arrays import model_inputs, packed_row
 from huayu.generation.beam import BeamSearch
@@ -78,18 +78,18 @@ def chat_model():
 
 
 @torch.no_grad()
-def lm_forward(folder):
+def lm_forward(folder, continued=False):
     rows = [
         [
             {"question": "a龘b 靐", "<ans>": "猫龘"},
-            {"question": "b", "<ans>": "c"},
+            {"question": "靐b", "<ans>": "c"},
             "NEWSPAN",
             {"context": {"a": "狗"}},
         ],
         [{"image": "<unk>", "<ans>": {"x": "a", "y": "靐<mask_0>"}}],
     ]
     model = random_weights(CpmBeeForCausalLM(CpmBeeConfig.from_published(LLM)))
-    packed = [packed_row(row, VOCABULARY) for row in rows]
+    packed = [packed_row(row, VOCABULARY, continued) for row in rows]
     width = max(row.length for row in packed) + 3
     words = list(dict.fromkeys(pair for row in packed for pair in row.words))
     assert words
@@ -251,3 +251,12 @@ def test_other_sizes_pass_and_one_changed_entry_fails(make, tmp_path):
     name = CHANGED[make]
     assert change_tensors(folder, lambda tensor: tensor == name) == [name]
     assert failed(folder) == {name}
+
+
+def test_in_context_samples_may_share_the_numbers_of_their_words(tmp_path):
+    alone, shared = lm_forward(tmp_path / "alone"), lm_forward(tmp_path / "shared", continued=True)
+    assert failed(alone) == failed(shared) == set()
+    subscripts = [load_file(folder / "io.safetensors")["in.input_sub"] for folder in (alone, shared)]
+    assert not torch.equal(*subscripts)
+    assert change_tensors(shared, lambda tensor: tensor == "in.input_sub")
+    assert "in.input_sub" in failed(shared)

@@ -84,16 +84,32 @@ class Row:
         return [(token, subscript) for token, subscript in pairs if subscript]
 
 
-def packed_row(entries: Sequence[Any], vocabulary: BeeVocabulary) -> Row:
-    """A row of in-context samples; the word NEWSPAN starts a new span with a new sample 0."""
+def packed_row(entries: Sequence[Any], vocabulary: BeeVocabulary, continued: bool = False) -> Row:
+    """A row of in-context samples; the word NEWSPAN starts a new span with a new sample 0.
+
+    ``continued``: the words of a sample go on from the numbers of those before it in its span.
+    """
     row, sample, span = Row(), 0, 0
+    packed: PackedItem | None = None
     for entry in entries:
         if entry == NEW_SPAN:
-            sample, span = 0, span + 1
+            sample, span, packed = 0, span + 1, None
             continue
-        row.add(pack(entry, vocabulary), sample, span)
+        packed = pack(entry, vocabulary, past=packed if continued else None)
+        row.add(packed, sample, span)
         sample += 1
     return row
+
+
+def packed_rows(rows: Sequence[Sequence[Any]], vocabulary: BeeVocabulary, subscripts: Tensor) -> list[Row]:
+    """All rows, with words numbered the way that gives ``subscripts`` (B, T).
+
+    The published converter may or may not be handed the words of the samples before: both are its results. When
+    neither way fits, the rows numbered sample by sample are returned, to be compared.
+    """
+    alone, continued = ([packed_row(row, vocabulary, way) for row in rows] for way in (False, True))
+    wanted, width = subscripts.tolist(), subscripts.shape[-1]
+    return continued if _padded([row.token_subscripts for row in continued], width) == wanted else alone
 
 
 def check_rows(report: Report, rows: Sequence[Row], inputs: Mapping[str, Tensor], prefix: str) -> None:

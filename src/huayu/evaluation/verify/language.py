@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from huayu.errors import CheckpointError
-from huayu.evaluation.verify.arrays import PLACEHOLDER, Row, check_rows, model_inputs, packed_row, short_names, words_of
+from huayu.evaluation.verify.arrays import (
+    PLACEHOLDER,
+    Row,
+    check_rows,
+    model_inputs,
+    packed_rows,
+    short_names,
+    words_of,
+)
 from huayu.evaluation.verify.cases import Case
 from huayu.evaluation.verify.report import Report
 from huayu.generation.cache import GrowingCache
@@ -22,7 +30,7 @@ from huayu.models.cpm_bee.position_bias import Layout
 def lm_forward(case: Case, report: Report) -> None:
     """Rows, embeddings, mask, bias, every block's output, hidden states, logits."""
     arrays = _inputs_of(case)
-    rows = [packed_row(entries, case.vocabulary) for entries in case.config["rows"]]
+    rows = packed_rows(case.config["rows"], case.vocabulary, arrays["input_sub"])
     check_rows(report, rows, arrays, "in.")
     _check_words(report, rows, arrays)
     model: Any = case.language_model()

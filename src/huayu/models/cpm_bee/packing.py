@@ -128,12 +128,13 @@ def pack(
     for_generation: bool = False,
     max_prompt_tokens: int | None = None,
     max_depth: int = 8,
+    past: PackedItem | None = None,
 ) -> PackedItem:
     """Pack a nested dict of strings; leaves below ``<ans>`` are answers, below ``image`` picture placeholders.
 
     With ``for_generation`` answers become ``<ans_k>``, and only context tokens are kept. ``max_prompt_tokens`` counts
-    all tokens, answer segment included. Raises ValueError for malformed ``<`` and PromptError when the prompt is too
-    long for its answer.
+    all tokens, answer segment included. ``past``: an item before this one in the same row, whose words keep their
+    numbers. Raises ValueError for malformed ``<`` and PromptError when the prompt is too long for its answer.
     """
     segments = _walk(item, number_answers=for_generation)
     bos, eos = vocabulary.ids["<s>"], vocabulary.ids["</s>"]
@@ -141,8 +142,8 @@ def pack(
     subscripts: list[int] = []
     context: list[int] = []
     segment_ids: list[int] = []
-    words: dict[int, str] = {}
-    word_ids: dict[str, dict[int, int]] = {}
+    words = dict(past.words) if past else {}
+    word_ids = {base: dict(known) for base, known in past.word_ids.items()} if past else {}
     bounds: list[tuple[int, int]] = []
     for number, segment in enumerate(segments):
         tokens, words = vocabulary.encode(segment.text, words)
