@@ -1,8 +1,8 @@
 """Run the code in README and docs/ and follow their local links.
 
-A block whose fence says ``python run`` or ``console run`` is run, page by page, in a fresh folder that has a copy of
-examples/. The Python blocks of a page share their names; in a console block each line ``$ huayu …`` is a command that
-must exit with 0. Exit status 1 and a note for each thing that is wrong.
+A block whose fence says ``python run`` or ``console run`` is run, page by page, in a fresh folder that has copies of
+examples/ and tests/golden/cases/. The Python blocks of a page share their names; in a console block each line
+``$ huayu …`` is a command that must exit with 0. Exit status 1 and a note for each thing that is wrong.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def check(page: Path) -> list[str]:
     """Everything that is wrong with one page."""
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "examples", Path(folder) / "examples")
+        for name in ("examples", "tests/golden/cases"):
+            shutil.copytree(ROOT / name, Path(folder) / name)
         os.chdir(folder)
         try:
             return [*broken_links(page), *run_page(page)]

@@ -27,12 +27,13 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "images" / "terminal.svg"
-COLUMNS = 88
+COLUMNS = 100
 ASPECT = 0.55  # a cell's width in font heights
 COMMANDS = (
     'huayu chat examples/table.png "图里有什么？"',
     'huayu chat examples/table.png "What colour is the background?"',
-    "huayu models",
+    'huayu chat examples/fruit_and_dog.png "狗在哪里？"',
+    "huayu verify tests/golden/cases/beit3_queries",
 )
 BLACK, WHITE = (24, 26, 31), (220, 223, 228)
 INKS = [
