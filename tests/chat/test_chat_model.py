@@ -198,7 +198,7 @@ def test_a_full_device_is_one_sentence(tiny_chat: ChatModel, monkeypatch: pytest
             tiny_chat.ask(None, "红", **search)
 
 
-def test_languages(tiny_chat: ChatModel) -> None:
+def test_a_model_that_understands_is_asked_in_words(tiny_chat: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     prepare = tiny_chat.backend.prepare
 
@@ -206,15 +206,25 @@ def test_languages(tiny_chat: ChatModel) -> None:
         asked.append(question)
         return prepare(conversation, question)
 
-    tiny_chat.backend.prepare = spy
-    try:
-        reply = tiny_chat.ask(None, "这是什么？", answer_language="en", max_new_tokens=4)
-        tiny_chat.ask(None, "这是什么？", answer_language="zh", max_new_tokens=4)
-    finally:
-        del tiny_chat.backend.prepare
+    monkeypatch.setattr(tiny_chat.backend, "prepare", spy)
+    monkeypatch.setattr(tiny_chat.backend, "follows_requests", True)
+    reply = tiny_chat.ask(None, "这是什么？", answer_language="en", max_new_tokens=4)
+    tiny_chat.ask(None, "这是什么？", answer_language="zh", max_new_tokens=4)
     assert asked == ["这是什么？Please answer in English.", "这是什么？"]
     assert reply.conversation.turns[0].question == "这是什么？"
-    assert reply.language in ("zh", "en")
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda s: s["search"])
+def test_a_small_model_keeps_to_the_language_asked_for(tiny_chat: ChatModel, search: dict) -> None:
+    import re
+
+    for question in ("这是什么？", "What is this?"):
+        chinese = tiny_chat.ask(RED, question, answer_language="zh", max_new_tokens=30, **search)
+        english = tiny_chat.ask(RED, question, answer_language="en", max_new_tokens=30, **search)
+        assert (chinese.language, english.language) == ("zh", "en")
+        assert not re.search("[A-Za-z]", chinese.text)
+        assert not re.search("[一-鿿。，？：]", english.text)
+        assert english.conversation.turns[0].question == question
 
 
 def test_traditional_questions_reach_the_model_as_simplified(tiny_chat: ChatModel) -> None:

@@ -77,7 +77,9 @@ def test_a_vocabulary_of_another_size(tiny_chat_folder: Path, tmp_path: Path) ->
         load_chat(folder)
 
 
-@pytest.mark.parametrize("settings", ['{"chat": {"serch": "beam"}}', '{"chat": {"top_p": 7}}', "[1", '{"chat": 3}', "[]"])
+@pytest.mark.parametrize(
+    "settings", ['{"chat": {"serch": "beam"}}', '{"chat": {"top_p": 7}}', "[1", '{"chat": 3}', "[]"]
+)
 def test_damaged_generation_settings(tiny_chat_folder: Path, tmp_path: Path, settings: str) -> None:
     folder = tmp_path / "m"
     shutil.copytree(tiny_chat_folder, folder)

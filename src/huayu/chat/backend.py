@@ -42,12 +42,14 @@ class Piece:
 class Backend(Protocol):
     """One opened model.
 
-    ``reads_traditional`` is False when Traditional Chinese should reach it as Simplified.
+    ``reads_traditional`` is False when Traditional Chinese should reach it as Simplified. ``follows_requests``: a
+    sentence in the question tells it in which language to answer; otherwise :meth:`generate` sees to it.
     """
 
     name: str
     defaults: ChatOptions
     reads_traditional: bool
+    follows_requests: bool
 
     def prepare(self, conversation: Conversation, question: str) -> Prompt:
         """Pack the turns and the question, oldest turns left out until they fit. Raises PromptError."""

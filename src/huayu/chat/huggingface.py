@@ -45,6 +45,7 @@ class HuggingFaceBackend:
     """
 
     reads_traditional = True
+    follows_requests = True
 
     def __init__(self, model: Any, processor: Any, *, name: str, defaults: ChatOptions) -> None:
         self.model, self.processor, self.name, self.defaults = model, processor, name, defaults

@@ -11,6 +11,8 @@ from huayu.runtime.language import language_of
 # A phrase never reaches over one of these: what stands between two of them converts the same alone and in its text.
 _BREAK = re.compile(r"[^\u3400-\u9fff\uf900-\ufaff]")
 
+_LATIN = re.compile(r"[A-Za-z]")
+_CHINESE = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")  # its punctuation, too
 _ASK_FOR = {"zh": "请用中文回答。", "en": "Please answer in English."}
 
 
@@ -34,6 +36,11 @@ def to_traditional(text: str) -> str:
 def is_traditional(text: str) -> bool:
     """True when the text is surely Traditional: some characters are only Traditional, and none is only Simplified."""
     return to_simplified(text) != text and to_traditional(text) == text
+
+
+def is_foreign(text: str, language: str) -> bool:
+    """True when an answer in ``language`` (``"zh"`` or ``"en"``) would not hold this text."""
+    return bool((_LATIN if language == "zh" else _CHINESE).search(text))
 
 
 def with_language_request(question: str, answer_language: str) -> str:

@@ -130,6 +130,7 @@ def open_processor(source: Source, config: Any, vocab: str | Path | None) -> Any
 
     Raises CheckpointError when there is no vocabulary, or one of another size.
     """
+    from huayu.chat.viscpm import PUBLISHED_TOKENS
     from huayu.checkpoints.vocabulary import BEE_MD5, find_vocabulary
     from huayu.models.viscpm_chat import published
     from huayu.models.viscpm_chat.processing import VisCPMChatProcessor
@@ -139,7 +140,7 @@ def open_processor(source: Source, config: Any, vocab: str | Path | None) -> Any
         processor = VisCPMChatProcessor.from_pretrained(source.path, local_files_only=True)
     else:
         size = config.text_config.vocab_size
-        md5 = BEE_MD5 if size == 86583 else None
+        md5 = BEE_MD5 if size == PUBLISHED_TOKENS else None
         processor = published.processor(config, find_vocabulary(source.path, vocab, md5))
     found, wanted = len(processor.tokenizer.vocabulary), config.text_config.vocab_size
     if found != wanted:

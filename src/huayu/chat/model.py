@@ -138,7 +138,9 @@ class ChatModel:
             raise PromptError("The question is empty (0 characters; at least 1).", "问题为空（0 个字；至少 1 个）。")
         before = next(iter(rest), None) or Conversation()
         conversation = before.with_pictures(_pictures(source))
-        asked = with_language_request(question, settings.answer_language)
+        asked = question
+        if self.backend.follows_requests:
+            asked = with_language_request(question, settings.answer_language)
         with guarded():
             prompt = self.backend.prepare(conversation, asked)
         traditional = not self.backend.reads_traditional and is_traditional(question)

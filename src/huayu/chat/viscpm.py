@@ -16,7 +16,7 @@ from torch import Tensor
 
 from huayu.chat.backend import Finish, Piece, Prompt
 from huayu.chat.conversation import Conversation, Picture, Turn
-from huayu.chat.language import is_traditional, to_simplified
+from huayu.chat.language import is_foreign, is_traditional, to_simplified
 from huayu.chat.options import ChatOptions, Settings
 from huayu.chat.tokens import Written, follow, sampling_of
 from huayu.errors import Cancelled, PromptError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from huayu.models.viscpm_chat import VisCPMChatForConditionalGeneration, VisCPMChatProcessor
 
 REMEMBERED_PICTURES = 64
+PUBLISHED_TOKENS = 86583
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class VisCPMBackend:
     What a user typed is escaped: it can neither fail nor become a special token; special tokens in answers are not
     shown. ``verbatim`` turns both off, as the published code had it. The last :data:`REMEMBERED_PICTURES` pictures
     are remembered as the model read them.
+
+    A model with the published vocabulary is asked in words for another language; a smaller one would not understand
+    that, and is kept from tokens of the other language instead.
     """
 
     reads_traditional = False
@@ -70,6 +74,7 @@ class VisCPMBackend:
         self._read: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = threading.Lock()
         self._special = frozenset(self.vocabulary.special_ids.values())
+        self.follows_requests = len(self.vocabulary) == PUBLISHED_TOKENS
 
     @property
     def vocabulary(self) -> BeeVocabulary:
@@ -151,8 +156,9 @@ class VisCPMBackend:
             temperature=settings.temperature,
         )
         inputs = self._inputs(packed, start_answer=False)
+        foreign = self._foreign(settings)
         items = [one.item for one in packed]
-        for progress in beam_search(self.model, inputs, items, options, cancel=cancel):
+        for progress in beam_search(self.model, inputs, items, options, cancel=cancel, forbidden=foreign):
             for row, tokens in enumerate(progress.stable):
                 finish: Finish | None = None
                 if progress.results:
@@ -165,7 +171,8 @@ class VisCPMBackend:
         closing_token = self.vocabulary.ids["</s>"]
         groups: dict[frozenset[int], list[int]] = {}
         for row, one in enumerate(packed):
-            groups.setdefault(self._special.difference([closing_token], one.item.answer_words), []).append(row)
+            forbidden = self._special.difference([closing_token], one.item.answer_words).union(self._foreign(settings))
+            groups.setdefault(forbidden, []).append(row)
         for forbidden, rows in groups.items():
             for place, tokens, finish in self._walk_rows(
                 [packed[r] for r in rows], settings, cancel, sorted(forbidden)
@@ -189,6 +196,14 @@ class VisCPMBackend:
         )
         with closing(steps):
             yield from follow(steps, len(packed), {ids["</s>"]}, settings.max_new_tokens)
+
+    def _foreign(self, settings: Settings) -> list[int]:
+        """Ids that an answer in the language asked for does not hold, where words would not be understood."""
+        language = settings.answer_language
+        if self.follows_requests or language == "auto":
+            return []
+        tokens = self.vocabulary.tokens
+        return [at for at, token in enumerate(tokens) if at not in self._special and is_foreign(token, language)]
 
     def _inputs(self, packed: Sequence[Packed], start_answer: bool) -> dict[str, Any]:
         items = [one.item for one in packed]

@@ -149,8 +149,8 @@ class BeamSearch:
         return self.forbidden
 
     def _forbidden_columns(self, sentence: Sentence, width: int) -> list[int]:
-        unk = [] if sentence.allow_unk else [self.special.unk]
-        return unk + list(range(self.special.vocab_size + len(sentence.words), width))
+        unk = () if sentence.allow_unk else (self.special.unk,)
+        return sorted({*unk, *sentence.forbidden}) + list(range(self.special.vocab_size + len(sentence.words), width))
 
     def _choose(self, track: _Track, scores: list[float], indices: list[int], step: int, width: int) -> None:
         """Go through one sentence's candidates in order (3f, 3g): close answers, keep the next live beams."""

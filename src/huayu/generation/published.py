@@ -105,19 +105,21 @@ def beam_search(
     *,
     vocabulary: BeeVocabulary | None = None,
     cancel: threading.Event | None = None,
+    forbidden: Sequence[int] = (),
 ) -> Iterator[BeamProgress]:
     """Answer prompts as the published systems do; yields after each step, the last time with ``results``.
 
     ``inputs``: tensors of left-padded prompts *without* an answer's `<s>`, by the names of ``CpmBeeForCausalLM`` or
     ``VisCPMChatForConditionalGeneration`` (pictures as ``pixel_values`` or ``image_embeds``); ``packed``: the same
     prompts, one per row. With a ``vocabulary`` every progress has ``texts`` and every result its ``text``.
-    Raises Cancelled when ``cancel`` is set; closing the iterator stops the search as well.
+    ``forbidden``: ids that no answer may hold (the published search forbids none). Raises Cancelled when
+    ``cancel`` is set; closing the iterator stops the search as well.
 
     Source: viscpm specification, section 4.
     """
     options = options or BeamOptions()
     special = special_ids(model.config)
-    sentences = [sentence_of(item, special.unk) for item in packed]
+    sentences = [replace(sentence_of(item, special.unk), forbidden=tuple(forbidden)) for item in packed]
     stepper = ModelStepper(model, inputs, options.num_beams, options.max_new_tokens + 2)
     search = BeamSearch(stepper, sentences, special, options, cancel)
     yield from search if vocabulary is None else _with_texts(search, packed, vocabulary)

@@ -41,11 +41,13 @@ class Sentence:
 
     ``answers``: (segment id, number) of each answer to write, in order. ``words``: base id of each request word, whose
     token ids run from V on. ``allow_unk``: an unknown text with subscript 0 occurred in the prompt.
+    ``forbidden``: ids of the vocabulary that the answer may not hold besides.
     """
 
     answers: tuple[tuple[int, int], ...]
     words: tuple[int, ...] = ()
     allow_unk: bool = False
+    forbidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.answers:
