@@ -36,7 +36,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ModelError(f"Cannot read the recipe {path}: {error}", f"无法读取配方 {path}：{error}") from error
     for key, value in map(parse_override, overrides):
-        if key not in settings:
+        if key not in settings and key not in LoopSettings.names():
             known = ", ".join(settings)
             raise ModelError(f"The recipe has no {key!r}; it has: {known}.", f"配方中没有 {key!r}；只有：{known}。")
         settings[key] = value

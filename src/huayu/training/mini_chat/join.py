@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +30,13 @@ from huayu.training.mini_chat.architecture import (
     sprites_file,
     vocabulary_of,
 )
-from huayu.training.mini_chat.language import Reader, SlotWords, rows_of, scale_rates
-from huayu.training.mini_chat.scoring import exact_answers
+from huayu.training.mini_chat.language import BLIND_SHARE, Reader, SlotWords, like_lengths, rows_of, scale_rates
+from huayu.training.mini_chat.scoring import right_answers
 from huayu.training.mini_chat.vision import SIZE, SightHeads, SlotEye, see, tensors_of
 
-_SIGHT = ("things", "where", "slots", "background")  # labels for the eye, not inputs of the model
+_SIGHT = ("pixels", "things", "where", "slots", "background")  # of pictures; all else is of rows
+
+Asked = tuple[int | None, list[Turn], int]  # number of the picture (None: no picture), dialogue, turn that is asked
 
 
 class Joined(nn.Module):
@@ -64,16 +65,18 @@ class Joined(nn.Module):
         nn.init.normal_(joined.chat.projector.linear_2.weight, std=0.3 * width_scale(joined.chat.projector.linear_2))
         return joined
 
-    def forward(self, pixels: Tensor, loss_only: bool = True, **inputs: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
-        """The answers' output, picture embeddings (N, Q, D), states of patches and of queries.
-
-        Rows of ``inputs`` that belong to one picture follow each other.
-        """
+    def forward(self, pixels: Tensor, rows: Batch, loss_only: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Loss of the answers (or, without ``loss_only``, their top tokens), picture embeddings (N, Q, D), states of
+        patches and of queries. ``rows["picture"]`` tells which picture each row is about."""
         patches, queries = see(self.chat.vision_encoder, self.chat.query_tokens, pixels)
         seen = self.chat.projector(queries)
-        asks = len(inputs["input_ids"]) // len(pixels)
-        embeds = seen.repeat_interleave(asks, 0)[:, None].to(self.chat.language_model.dtype)
-        return self.chat(image_embeds=embeds, loss_only=loss_only, **inputs), seen, patches, queries
+        embeds = seen.to(self.chat.language_model.dtype)
+        total = []
+        for part, share in like_lengths(rows):
+            picture = part.pop("picture")
+            out = self.chat(image_embeds=embeds[picture][:, None], loss_only=loss_only, **part)
+            total.append(share * out.loss if loss_only else right_answers(out.logits, part["labels"]))
+        return torch.stack(total).sum() if loss_only else torch.cat(total), seen, patches, queries
 
 
 def width_scale(linear: nn.Linear) -> float:
@@ -126,25 +129,33 @@ class JoinStage:
     def batch(self, index: int, size: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
         scenes = [compose(rng, self.sprites, size=SIZE) for _ in range(size)]
-        asked = []
-        for composed in scenes:
+        asked: list[Asked] = []
+        for i, composed in enumerate(scenes):
             for _ in range(self.asks):
-                turns = dialogue(rng, composed.scene, language=self.languages or None, weights=self.weights)
-                asked.append((turns, int(rng.integers(len(turns))) if rng.random() < 0.6 else 0))
+                blind = rng.random() < BLIND_SHARE
+                scene, weights = (None, None) if blind else (composed.scene, self.weights)
+                turns = dialogue(rng, scene, language=self.languages or None, weights=weights)
+                last = int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
+                asked.append((None if blind else i, turns, last))
         return self.tensors(scenes, asked)
 
-    def tensors(self, scenes: list[Composed], asked: list[tuple[list[Turn], int]]) -> Batch:
-        """Pictures with their dense labels, and the packed questions of all of them."""
-        packed = [rows_of(turns, last, self.vocabulary, picture=True) for turns, last in asked]
-        return {**tensors_of(scenes, self.sprites), **collate(packed, self.vocabulary, with_labels=True)}  # type: ignore[arg-type]
+    def tensors(self, scenes: list[Composed], asked: list[Asked]) -> Batch:
+        """Pictures with their labels, and the packed questions of all of them, sorted by length."""
+        rows = [(rows_of(turns, last, self.vocabulary, i is not None), i or 0) for i, turns, last in asked]
+        rows.sort(key=lambda row: len(row[0].input_ids))
+        return {
+            **tensors_of(scenes, self.sprites),
+            **collate([row for row, _ in rows], self.vocabulary, with_labels=True),
+            "picture": torch.tensor([i for _, i in rows]),
+        }
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        asked = {name: value for name, value in batch.items() if name not in _SIGHT}
-        out, seen, patches, queries = module(**asked)
+        rows = {name: value for name, value in batch.items() if name not in _SIGHT}
+        answer, seen, patches, queries = module(batch["pixels"], rows)
         joined = module.module if hasattr(module, "module") else module
         ideal = joined.words(batch["slots"], batch["background"]).float()
         parts = {
-            "answer": out.loss,
+            "answer": answer,
             "align": F.mse_loss(seen.float(), ideal) / ideal.var(),
             **joined.heads.losses(patches, queries, batch),
         }
@@ -164,13 +175,15 @@ class JoinStage:
         for start in range(0, count, 64):
             pairs = "held" if split == "train-eval" and start % 128 else "any" if split == "choose" else "train"
             scenes = [compose(rng, self.sprites, size=SIZE, split=split, pairs=pairs) for _ in range(64)]  # type: ignore[arg-type]
-            asked = []
-            for composed in scenes:
+            asked: list[Asked] = []
+            for i, composed in enumerate(scenes):
                 turns = dialogue(rng, composed.scene, weights=self.weights)
-                asked.append((turns, int(rng.integers(len(turns)))))
-            batch = {k: v.to(device) for k, v in self.tensors(scenes, asked).items() if k not in _SIGHT}
-            out, *_ = module(**batch, loss_only=False)
-            for (turns, last), ok in zip(asked, exact_answers(out.logits, batch["labels"]), strict=True):
+                asked.append((i, turns, int(rng.integers(len(turns)))))
+            batch = {name: value.to(device) for name, value in self.tensors(scenes, asked).items()}
+            rows = {name: value for name, value in batch.items() if name not in _SIGHT}
+            right, *_ = module(batch["pixels"], rows, loss_only=False)
+            for picture, ok in zip(batch["picture"].tolist(), right.tolist(), strict=True):
+                _, turns, last = asked[picture]
                 figures.setdefault(f"{turns[last].skill}/{turns[last].language}", []).append(ok)
         every = [ok for group in figures.values() for ok in group]
         return {"all": sum(every) / len(every), **{k: sum(v) / len(v) for k, v in sorted(figures.items())}}

@@ -25,11 +25,22 @@ from huayu.training.mini_chat.architecture import (
     text_config,
     vocabulary_of,
 )
-from huayu.training.mini_chat.scoring import exact_answers
+from huayu.training.mini_chat.scoring import right_answers
 
 # Scaled linears and embeddings have unit variance and are divided by sqrt(width) when used, so their steps are larger.
 SCALED_RATE = 16.0
-POOL = 8  # batches drawn and sorted together
+QUIET = 0.2
+_PER_TOKEN = (
+    "input_ids",
+    "token_subscripts",
+    "attention_mask",
+    "is_context",
+    "segment_ids",
+    "num_segments",
+    "position_ids",
+    "image_token_index",
+    "labels",
+)
 BLIND_SHARE = 0.04  # of dialogues are held without a picture
 
 Sample = tuple[Scene | None, Sequence[Turn], int]  # what is seen, what is said, which turn is asked
@@ -59,6 +70,9 @@ class Reader(nn.Module):
         self.language_model = CpmBeeForCausalLM(config)
         self.words = SlotWords(config.hidden_size)
         nn.init.zeros_(self.language_model.model.position_bias.weight)
+        for layer in self.language_model.model.layers:  # blocks must not drown the embeddings, which start small
+            nn.init.normal_(layer.attention.o_proj.weight, std=QUIET)
+            nn.init.normal_(layer.mlp.down_proj.weight, std=QUIET)
         scale_rates(self.language_model)
 
     def forward(self, slots: Tensor, background: Tensor, loss_only: bool = True, **inputs: Tensor) -> object:
@@ -73,9 +87,9 @@ class Reader(nn.Module):
 
 
 def scale_rates(model: CpmBeeForCausalLM) -> None:
-    """Give the unit-variance matrices their larger learning rate."""
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 2 and "position_bias" not in name:
+    """Give the unit-variance matrices their larger learning rate, and the biases, which alone tell word order."""
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
             parameter.lr_scale = SCALED_RATE  # type: ignore[attr-defined]
 
 
@@ -95,11 +109,24 @@ def rows_of(turns: Sequence[Turn], last: int, vocabulary: BeeVocabulary, picture
     return pack(item, vocabulary)
 
 
+def like_lengths(batch: Batch, rows: int = 16) -> Iterator[tuple[Batch, Tensor]]:
+    """Parts of right-padded rows sorted by length, without needless padding, with their share of the labels.
+
+    The batch itself stays a fair draw; batches of like lengths would each teach a few skills and unteach the others.
+    """
+    labels = (batch["labels"] != -100).sum()
+    for start in range(0, len(batch["labels"]), rows):
+        part = {name: value[start : start + rows] for name, value in batch.items()}
+        width = int(part["attention_mask"].sum(1).max())
+        part = {name: value[:, :width] if name in _PER_TOKEN else value for name, value in part.items()}
+        yield part, (part["labels"] != -100).sum() / labels
+
+
 def disturb(rng: np.random.Generator, slots: np.ndarray) -> np.ndarray:
     """Make ideal slots (S, C) as unsure as a real eye's: fainter, with some mass on a wrong class."""
     slots = slots.copy()
     things = slots[:, 1:] * rng.uniform(0.75, 1.1, (len(slots), 1)).astype(np.float32)
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         wrong = rng.integers(things.shape[1])
         cells = things.sum(1) * np.float32(rng.uniform(0, 0.3))
         things *= 1 - np.float32(rng.uniform(0, 0.3))
@@ -119,33 +146,30 @@ class LanguageStage:
         seed: int = 2,
         data: str = ".cache/pictograms",
         vocabulary: str = "runs/mini_chat/vocab.txt",
+        start: str = "",
         weights: dict[str, float] | None = None,
     ) -> None:
-        self.seed, self.weights = seed, weights
+        self.seed, self.start, self.weights = seed, start, weights
         self.sprites = Sprites.load(sprites_file(data))
         self.vocabulary = vocabulary_of(vocabulary)
-        self._pool: tuple[tuple[int, int], list[Batch]] = ((-1, 0), [])
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
-        return Reader(len(self.vocabulary))
+        reader = Reader(len(self.vocabulary))
+        if self.start:
+            reader.load_state_dict(torch.load(self.start, weights_only=True))
+        return reader
 
     def batch(self, index: int, size: int) -> Batch:
-        """Rows of like length stand together: a pool of batches is drawn at once and sorted."""
-        number, place = divmod(index, POOL)
-        if self._pool[0] != (number, size):
-            rng = np.random.default_rng([self.seed, number])
-            samples = sorted(self._draw(rng, POOL * size), key=self._length)
-            batches = [samples[i * size : (i + 1) * size] for i in rng.permutation(POOL)]
-            self._pool = (number, size), [self.tensors(batch, rng) for batch in batches]
-        return self._pool[1][place]
+        rng = np.random.default_rng([self.seed, index])
+        samples = [self._draw(rng) for _ in range(size)]
+        return self.tensors(sorted(samples, key=self._length), rng)
 
-    def _draw(self, rng: np.random.Generator, count: int) -> Iterator[Sample]:
-        for _ in range(count):
-            scene = None if rng.random() < BLIND_SHARE else draw_scene(rng, self.sprites)
-            turns = dialogue(rng, scene, weights=None if scene is None else self.weights)
-            # A dialogue is met at any of its turns, at the first most often.
-            yield scene, turns, int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
+    def _draw(self, rng: np.random.Generator) -> Sample:
+        scene = None if rng.random() < BLIND_SHARE else draw_scene(rng, self.sprites)
+        turns = dialogue(rng, scene, weights=None if scene is None else self.weights)
+        # A dialogue is met at any of its turns, at the first most often.
+        return scene, turns, int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
 
     def _length(self, sample: Sample) -> int:
         _, turns, last = sample
@@ -166,8 +190,8 @@ class LanguageStage:
         }
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        loss = module(**batch).loss
-        return loss, {"answer": loss}
+        loss = sum(share * module(**part).loss for part, share in like_lengths(batch))
+        return loss, {"answer": loss}  # type: ignore[dict-item, return-value]
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
         """Exact whole answers by skill and language, on held pairs and undisturbed slots."""
@@ -183,7 +207,7 @@ class LanguageStage:
             batch = self.tensors(samples[start : start + 64], None)
             batch = {name: value.to(device) for name, value in batch.items()}
             logits = module(**batch, loss_only=False).logits
-            right += exact_answers(logits, batch["labels"])
+            right += right_answers(logits, batch["labels"]).tolist()
         figures: dict[str, list[bool]] = {}
         for (_, turns, last), ok in zip(samples, right, strict=True):
             figures.setdefault(f"{turns[last].skill}/{turns[last].language}", []).append(ok)
