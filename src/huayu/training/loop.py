@@ -224,4 +224,4 @@ def _steps(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             progress.update(bar, advance=1, loss=f"loss {loss.item():.3f}")
-            yield step, loss.item(), {name: float(part) for name, part in parts.items()}, time.process_time()
+            yield step, loss.item(), {name: part.item() for name, part in parts.items()}, time.process_time()

@@ -1,0 +1,118 @@
+"""The stages of the embedded model on a handful of drawings: each learns something, and each hands on to the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from huayu.data.sprites import Sprites
+from huayu.models.cpm_bee import collate
+from huayu.training.mini_chat import join, language, vision
+from huayu.training.mini_chat.scoring import right_answers
+from tests.data.sprites_fixture import some_sprites
+
+
+@pytest.fixture
+def drawings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fixture's drawings in place of the downloaded ones."""
+    monkeypatch.setattr(Sprites, "load", lambda path: some_sprites())
+    for module in (vision, language, join):
+        monkeypatch.setattr(module, "sprites_file", lambda folder: Path(folder))
+
+
+def test_batches_depend_on_seed_and_index_only(drawings: None, tmp_path: Path) -> None:
+    first, second = (language.LanguageStage(vocabulary=str(tmp_path / "vocab.txt")) for _ in range(2))
+    again, other = second.batch(3, 6), second.batch(4, 6)
+    batch = first.batch(3, 6)
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+    assert not torch.equal(batch["slots"], other["slots"])
+
+
+def test_parts_of_like_length_give_the_loss_of_the_whole(drawings: None, tmp_path: Path) -> None:
+    stage = language.LanguageStage(vocabulary=str(tmp_path / "vocab.txt"))
+    module = stage.module().eval()
+    batch = stage.batch(0, 20)
+    lengths = batch["attention_mask"].sum(1)
+    assert torch.equal(lengths, lengths.sort().values)
+    with torch.no_grad():
+        whole = module(**batch).loss
+        parts = stage.loss(module, batch)[0]
+    assert torch.allclose(whole, parts, atol=1e-5)
+    widths = [part["input_ids"].shape[1] for part, _ in language.like_lengths(batch, 5)]
+    assert widths[0] < widths[-1] == batch["input_ids"].shape[1]
+
+
+def test_disturbed_slots_stay_shares(drawings: None) -> None:
+    rng = np.random.default_rng(0)
+    slots = np.zeros((16, 122), np.float32)
+    slots[:, 0] = 1
+    slots[3, 0], slots[3, 7] = 0.2, 0.8
+    for _ in range(30):
+        seen = language.disturb(rng, slots)
+        assert seen.min() >= 0
+        assert np.allclose(seen.sum(1), 1, atol=1e-5)
+        assert seen[3, 7] > 0.3
+
+
+def test_the_eye_knows_where_its_things_are(drawings: None) -> None:
+    stage = vision.VisionStage()
+    batch = stage.batch(0, 8)
+    there = batch["things"] >= 0
+    assert torch.equal(batch["where"].sum(-1) > 0, there)
+    assert torch.allclose(batch["slots"].sum(-1), torch.ones(8, 16), atol=1e-4)
+    loss, parts = stage.loss(stage.module(), batch)
+    assert set(parts) == {"thing", "slot", "background"}
+    assert torch.isfinite(loss)
+
+
+def test_joining_keeps_both_parts_and_exports_a_model_that_talks(drawings: None, tmp_path: Path) -> None:
+    import huayu
+
+    words = str(tmp_path / "vocab.txt")
+    eye, reader = vision.VisionStage(), language.LanguageStage(vocabulary=words)
+    eye_module, reader_module = eye.module(), reader.module()
+    eye.export(eye_module, tmp_path)
+    reader.export(reader_module, tmp_path)
+    stage = join.JoinStage(
+        vocabulary=words, vision=str(tmp_path / "vision.pt"), language=str(tmp_path / "language.pt"), asks=2
+    )
+    joined = stage.module()
+    chat = joined.chat
+    assert torch.equal(chat.query_tokens, eye_module.query_tokens)
+    assert not any(p.requires_grad for p in chat.language_model.parameters()), "alignment leaves the language alone"
+    batch = stage.batch(0, 4)
+    assert len(batch["input_ids"]) == 8
+    loss, _ = stage.loss(joined, batch)
+    loss.backward()
+    assert chat.projector.linear_1.weight.grad.abs().sum() > 0
+    assert chat.vision_encoder.patch_embedding.proj.weight.grad.abs().sum() > 0
+    stage.export(joined.eval(), tmp_path)
+    model = huayu.load_chat(tmp_path / "model", device="cpu")
+    reply = model.ask(None, "你好", max_new_tokens=3)
+    assert reply.usage.completion_tokens >= 1
+    later = join.JoinStage(vocabulary=words, start=str(tmp_path / "joined.pt"), train_language=True).module()
+    assert all(p.requires_grad for p in later.chat.language_model.parameters())
+
+
+def test_only_whole_answers_are_right() -> None:
+    labels = torch.tensor([[-100, 2, 1], [-100, 2, 1], [-100, -100, 0]])
+    logits = torch.zeros(3, 3, 4)
+    logits[0, 1, 2] = logits[0, 2, 1] = logits[1, 1, 2] = logits[1, 2, 3] = logits[2, 2, 0] = 1
+    assert right_answers(logits, labels).tolist() == [True, False, True]
+
+
+def test_rows_ask_a_turn_after_those_before_it(tmp_path: Path) -> None:
+    from huayu.data.dialogues import Turn
+    from huayu.training.mini_chat.architecture import vocabulary_of
+
+    vocabulary = vocabulary_of(str(tmp_path / "vocab.txt"))
+    turns = [Turn("name", "en", "What is this?", "This is a dog."), Turn("edible", "en", "Can you eat it?", "No.")]
+    packed = language.rows_of(turns, 1, vocabulary, picture=False)
+    assert not packed.image_bounds
+    text = vocabulary.decode(packed.input_ids)
+    assert "User: What is this?\nAI: This is a dog.\n" in text
+    answer = collate([packed], vocabulary, with_labels=True)["labels"][0]
+    assert vocabulary.decode(answer[answer != -100].tolist()) == "No.</s>"
