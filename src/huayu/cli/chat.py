@@ -169,7 +169,7 @@ def loading_bar(*, visible: bool, label: str = "") -> Iterator[Callable[[int, in
 
         def progress(done: int, total: int) -> None:
             if not bar:
-                bar.append(_bar(shown, label))
+                bar.append(_bar(shown, label, total))
             bar[0](done, total)
 
         try:
@@ -179,14 +179,14 @@ def loading_bar(*, visible: bool, label: str = "") -> Iterator[Callable[[int, in
                 print(_ERASE, end="", flush=True, file=sys.stderr)
 
 
-def _bar(shown: contextlib.ExitStack, label: str) -> Callable[[int, int], None]:
+def _bar(shown: contextlib.ExitStack, label: str, total: int) -> Callable[[int, int], None]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     print(_ERASE, end="", flush=True, file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     bar = shown.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-    task = bar.add_task(label)
+    task = bar.add_task(label, total=total)
     return lambda done, total: bar.update(task, completed=done, total=total)
 
 

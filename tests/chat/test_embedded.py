@@ -1,0 +1,57 @@
+"""The model in the package, as a user meets it: asked in Chinese it answers in Chinese, in English in English."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from huayu import embedded
+from huayu.chat import ChatModel, load_chat
+from huayu.chat.language import is_traditional, to_traditional
+
+PICTURE = Path(__file__).resolve().parents[2] / "examples" / "table.png"
+HERE = (embedded.folder("huayu-chat-mini") / "config.json").is_file()
+pytestmark = pytest.mark.skipif(not HERE, reason="a source tree without the shipped weights")
+
+CHINESE = ("图里有什么？", "背景是什么颜色？", "图里有几样东西？", "描述一下这张图片。", "图里有狗吗？")
+ENGLISH = ("What is in the picture?", "What colour is the background?", "How many things are there?", "Describe it.")
+
+
+@pytest.fixture(scope="module")
+def mini() -> ChatModel:
+    return load_chat(device="cpu")
+
+
+@pytest.mark.parametrize("question", [*CHINESE, *ENGLISH])
+def test_answers_come_in_the_language_of_the_question(mini: ChatModel, question: str) -> None:
+    reply = mini.ask(PICTURE, question)
+    assert reply.language == ("zh" if question in CHINESE else "en")
+    assert reply.text.strip()
+    assert reply.finish == "stop"
+
+
+def test_both_languages_in_one_conversation(mini: ChatModel) -> None:
+    conversation = None
+    for question, language in zip(CHINESE + ENGLISH, ["zh"] * len(CHINESE) + ["en"] * len(ENGLISH), strict=True):
+        reply = mini.ask(PICTURE, question, conversation=conversation)
+        conversation = reply.conversation
+        assert reply.language == language
+    assert len(conversation.pictures) == 1
+
+
+@pytest.mark.parametrize("search", ["greedy", "sample", "beam"])
+def test_the_language_asked_for(mini: ChatModel, search: str) -> None:
+    assert mini.ask(PICTURE, "图里有什么？", answer_language="en", search=search).language == "en"
+    assert mini.ask(PICTURE, "What is in the picture?", answer_language="zh", search=search).language == "zh"
+
+
+def test_traditional_questions_are_answered_in_traditional(mini: ChatModel) -> None:
+    simplified, traditional = mini.ask(PICTURE, "背景是什么颜色？"), mini.ask(PICTURE, "背景是什麼顏色？")
+    assert is_traditional("背景是什麼顏色？")
+    assert traditional.text == to_traditional(simplified.text)
+
+
+def test_it_searches_greedily(mini: ChatModel) -> None:
+    assert mini.backend.defaults.search == "greedy"
+    assert mini.ask(PICTURE, CHINESE[0]).text == mini.ask(PICTURE, CHINESE[0], search="greedy").text
