@@ -45,6 +45,19 @@ def test_parts_of_like_length_give_the_loss_of_the_whole(drawings: None, tmp_pat
     assert widths[0] < widths[-1] == batch["input_ids"].shape[1]
 
 
+def test_a_thing_looks_like_its_names(tmp_path: Path) -> None:
+    from huayu.data import world
+    from huayu.training.mini_chat.architecture import vocabulary_of
+
+    vocabulary = vocabulary_of(str(tmp_path / "vocab.txt"))
+    names = language.names_of(vocabulary)
+    dog = names[1 + world.concept_ids()["dog"]]
+    assert dog[vocabulary.ids[" dog"]] == 0.5
+    assert dog[vocabulary.ids["狗"]] == 0.5
+    assert dog.sum() == 1
+    assert names[0].sum() == names[-1].sum() == 0, "nothing and strangers have no name"
+
+
 def test_disturbed_slots_stay_shares(drawings: None) -> None:
     rng = np.random.default_rng(0)
     slots = np.zeros((16, 122), np.float32)

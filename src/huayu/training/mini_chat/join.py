@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.scenes import Composed, Sprites, compose
-from huayu.models.cpm_bee import CpmBeeTokenizer, collate
+from huayu.models.cpm_bee import BeeVocabulary, CpmBeeTokenizer, collate
 from huayu.models.viscpm_chat import (
     VisCPMChatForConditionalGeneration,
     VisCPMChatProcessor,
@@ -30,7 +30,15 @@ from huayu.training.mini_chat.architecture import (
     sprites_file,
     vocabulary_of,
 )
-from huayu.training.mini_chat.language import BLIND_SHARE, Reader, SlotWords, like_lengths, rows_of, scale_rates
+from huayu.training.mini_chat.language import (
+    BLIND_SHARE,
+    Reader,
+    SlotWords,
+    like_lengths,
+    names_of,
+    rows_of,
+    scale_rates,
+)
 from huayu.training.mini_chat.scoring import right_answers
 from huayu.training.mini_chat.vision import SIZE, SightHeads, SlotEye, see, tensors_of
 
@@ -42,20 +50,20 @@ Asked = tuple[int | None, list[Turn], int]  # number of the picture (None: no pi
 class Joined(nn.Module):
     """The whole chat model, with the training-only heads of the eye and the ideal words of the slots."""
 
-    def __init__(self, vocab_size: int) -> None:
+    def __init__(self, vocabulary: BeeVocabulary) -> None:
         super().__init__()
-        self.chat = VisCPMChatForConditionalGeneration(chat_config(vocab_size))
+        self.chat = VisCPMChatForConditionalGeneration(chat_config(len(vocabulary)))
         width = self.chat.config.vision_config.hidden_size
         self.heads = SightHeads(width)
-        self.words = SlotWords(self.chat.config.text_config.hidden_size)
+        self.words = SlotWords(self.chat.config.text_config.hidden_size, names_of(vocabulary))
 
     @classmethod
-    def from_parts(cls, vision: Path, language: Path, vocab_size: int) -> Joined:
+    def from_parts(cls, vision: Path, language: Path, vocabulary: BeeVocabulary) -> Joined:
         """From the exports of the stages "vision" and "language"."""
-        eye, reader = SlotEye(), Reader(vocab_size)
+        eye, reader = SlotEye(), Reader(vocabulary)
         eye.load_state_dict(torch.load(vision, weights_only=True))
         reader.load_state_dict(torch.load(language, weights_only=True))
-        joined = cls(vocab_size)
+        joined = cls(vocabulary)
         joined.chat.vision_encoder.load_state_dict(eye.encoder.state_dict())
         joined.chat.query_tokens.data.copy_(eye.query_tokens.data)
         joined.chat.language_model.load_state_dict(reader.language_model.state_dict())
@@ -115,10 +123,10 @@ class JoinStage:
         torch.manual_seed(self.seed)
         vision, language, start = self.paths
         if start:
-            joined = Joined(len(self.vocabulary))
+            joined = Joined(self.vocabulary)
             joined.load_state_dict(torch.load(start, weights_only=True))
         else:
-            joined = Joined.from_parts(Path(vision), Path(language), len(self.vocabulary))
+            joined = Joined.from_parts(Path(vision), Path(language), self.vocabulary)
         joined.words.requires_grad_(False)
         joined.chat.language_model.requires_grad_(self.train_language)
         scale_rates(joined.chat.language_model)
@@ -153,7 +161,8 @@ class JoinStage:
         rows = {name: value for name, value in batch.items() if name not in _SIGHT}
         answer, seen, patches, queries = module(batch["pixels"], rows)
         joined = module.module if hasattr(module, "module") else module
-        ideal = joined.words(batch["slots"], batch["background"]).float()
+        embedding = joined.chat.get_input_embeddings().weight.detach()
+        ideal = joined.words(batch["slots"], batch["background"], embedding).float()
         parts = {
             "answer": answer,
             "align": F.mse_loss(seen.float(), ideal) / ideal.var(),

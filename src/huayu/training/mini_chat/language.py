@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from huayu.data import world
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.scenes import Scene, Sprites, draw_scene, oracle_slots
 from huayu.models.cpm_bee import BeeVocabulary, CpmBeeForCausalLM, PackedItem, collate, pack
@@ -30,6 +31,7 @@ from huayu.training.mini_chat.scoring import right_answers
 # Scaled linears and embeddings have unit variance and are divided by sqrt(width) when used, so their steps are larger.
 SCALED_RATE = 16.0
 QUIET = 0.2
+NAME_SCALE = 2.0  # makes the mean of a few embeddings about as long as one of them
 _PER_TOKEN = (
     "input_ids",
     "token_subscripts",
@@ -47,28 +49,44 @@ Sample = tuple[Scene | None, Sequence[Turn], int]  # what is seen, what is said,
 
 
 class SlotWords(nn.Module):
-    """What the language model reads for a cell: the covering things' vectors by share, and the cell's place."""
+    """What the language model reads for a cell: the covering things by share, and the cell's place.
 
-    def __init__(self, width: int) -> None:
+    A thing is the mean embedding of its names in both languages, and a learned rest: so that what is seen resembles
+    what is said, and one rule (say what you see; is what was asked there?) serves all things at once.
+    """
+
+    def __init__(self, width: int, names: Tensor) -> None:
         super().__init__()
         self.classes = nn.Parameter(torch.randn(NUM_CLASSES, width) * 0.06)
         self.backgrounds = nn.Parameter(torch.randn(NUM_BACKGROUNDS, width) * 0.06)
         self.places = nn.Parameter(torch.randn(NUM_QUERIES, width) * 0.06)
+        self.register_buffer("names", names)
 
-    def forward(self, slots: Tensor, background: Tensor) -> Tensor:
-        """Fractions (B, S, C) and background ids (B,) → (B, S + 1, D)."""
-        cells = torch.cat([slots @ self.classes, self.backgrounds[background][:, None]], dim=1)
+    def forward(self, slots: Tensor, background: Tensor, embedding: Tensor) -> Tensor:
+        """Fractions (B, S, C), background ids (B,), the model's embedding matrix (V, D) → (B, S + 1, D)."""
+        things = self.classes + NAME_SCALE * (self.names @ embedding) / embedding.shape[1] ** 0.5
+        cells = torch.cat([slots @ things, self.backgrounds[background][:, None]], dim=1)
         return cells + self.places
+
+
+def names_of(vocabulary: BeeVocabulary) -> Tensor:
+    """(C, V) float: for each thing, the shares of the tokens of its English and of its Chinese name."""
+    shares = torch.zeros(NUM_CLASSES, len(vocabulary))
+    for number, concept in enumerate(world.CONCEPTS, 1):
+        for name in (" " + concept.en, concept.zh):
+            ids, _ = vocabulary.encode(name)
+            shares[number].index_add_(0, torch.tensor(ids), torch.full((len(ids),), 0.5 / len(ids)))
+    return shares
 
 
 class Reader(nn.Module):
     """The language model with its slot words."""
 
-    def __init__(self, vocab_size: int) -> None:
+    def __init__(self, vocabulary: BeeVocabulary) -> None:
         super().__init__()
-        config = text_config(vocab_size)
+        config = text_config(len(vocabulary))
         self.language_model = CpmBeeForCausalLM(config)
-        self.words = SlotWords(config.hidden_size)
+        self.words = SlotWords(config.hidden_size, names_of(vocabulary))
         nn.init.zeros_(self.language_model.model.position_bias.weight)
         for layer in self.language_model.model.layers:  # blocks must not drown the embeddings, which start small
             nn.init.normal_(layer.attention.o_proj.weight, std=QUIET)
@@ -80,7 +98,7 @@ class Reader(nn.Module):
         model = self.language_model
         embeds = model.model.embed(inputs.pop("input_ids"), None, None)
         index = inputs.pop("image_token_index")
-        seen = self.words(slots, background).to(embeds.dtype)
+        seen = self.words(slots, background, model.model.embed_tokens.weight).to(embeds.dtype)
         place = index.clamp(min=0)[..., None].expand(-1, -1, seen.shape[-1])
         embeds = torch.where((index >= 0)[..., None], seen.gather(1, place), embeds)
         return model(inputs_embeds=embeds, loss_only=loss_only, **inputs)
@@ -155,7 +173,7 @@ class LanguageStage:
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
-        reader = Reader(len(self.vocabulary))
+        reader = Reader(self.vocabulary)
         if self.start:
             reader.load_state_dict(torch.load(self.start, weights_only=True))
         return reader
