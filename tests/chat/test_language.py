@@ -7,6 +7,7 @@ import pytest
 from huayu.chat.language import (
     TraditionalStream,
     is_traditional,
+    language_of_answer,
     to_simplified,
     to_traditional,
     with_language_request,
@@ -43,6 +44,13 @@ def test_stream_is_the_same_however_it_is_cut(size: int) -> None:
     assert "".join(shown) + stream.flush() == to_traditional(text)
     assert "頭髮" in to_traditional(text)
     assert "出發" in to_traditional(text)
+
+
+def test_language_of_an_answer() -> None:
+    assert language_of_answer("红色。", "What colour?") == "zh"
+    assert language_of_answer("Red.", "什么颜色？") == "en"
+    assert language_of_answer("3", "有几个？") == language_of_answer("", "有几个？") == "zh"
+    assert language_of_answer("3.", "How many?") == "en"
 
 
 def test_the_request_is_added_only_when_languages_differ() -> None:

@@ -38,6 +38,11 @@ def is_traditional(text: str) -> bool:
     return to_simplified(text) != text and to_traditional(text) == text
 
 
+def language_of_answer(text: str, question: str) -> str:
+    """``"zh"`` or ``"en"``; an answer without words, such as ``3``, is in the language of its question."""
+    return language_of(text) if _LATIN.search(text) or language_of(text) == "zh" else language_of(question)
+
+
 def is_foreign(text: str, language: str) -> bool:
     """True when an answer in ``language`` (``"zh"`` or ``"en"``) would not hold this text."""
     return bool((_LATIN if language == "zh" else _CHINESE).search(text))

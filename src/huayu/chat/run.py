@@ -10,10 +10,10 @@ from typing import Literal
 
 from huayu.chat.backend import Backend, Piece, Prompt
 from huayu.chat.conversation import Conversation, Turn
+from huayu.chat.language import language_of_answer
 from huayu.chat.options import Settings
 from huayu.chat.text import TextPath
 from huayu.errors import Cancelled
-from huayu.runtime.language import language_of
 from huayu.runtime.memory import guarded
 from huayu.types import Usage, Verdict
 
@@ -113,7 +113,7 @@ def _guarded(pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 def _reply(row: Row) -> ChatReply:
     text = row.path.text
-    language = language_of(text or row.question)
+    language = language_of_answer(text, row.question)
     turn = Turn(row.question, text, language, row.num_pictures)
     usage = Usage(row.prompt.num_tokens, row.num_tokens, row.seconds)
     return ChatReply(
