@@ -35,8 +35,7 @@ class CpmBeeRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, D) → (…, D)."""
-        variance = x.float().square().mean(dim=-1, keepdim=True)
-        return (x * torch.rsqrt(variance + self.eps)).to(x.dtype) * self.weight
+        return F.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
 
 
 class CpmBeeAttention(nn.Module):
@@ -59,7 +58,7 @@ class CpmBeeAttention(nn.Module):
         """x (B, T, D); bias (B, H, T, K) with -inf where masked; query_valid (B, T, 1) or None → (B, T, D)."""
         batch, tokens, dim = x.shape
         q, k, v = (
-            proj(x).div(dim**0.5).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
+            proj(x).div_(dim**0.5).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
         if cache is not None:
@@ -68,7 +67,7 @@ class CpmBeeAttention(nn.Module):
         out = out.transpose(1, 2).reshape(batch, tokens, -1)
         if query_valid is not None:
             out = out * query_valid  # a token that sees nothing (padding) attends to nothing
-        return self.o_proj(out) / out.shape[-1] ** 0.5
+        return self.o_proj(out).div_(out.shape[-1] ** 0.5)
 
 
 class CpmBeeMLP(nn.Module):
@@ -83,8 +82,8 @@ class CpmBeeMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) → (B, T, D)."""
         scale = x.shape[-1] ** 0.5
-        hidden = F.gelu(self.gate_proj(x) / scale) * (self.up_proj(x) / scale)
-        return self.down_proj(hidden / hidden.shape[-1] ** 0.5)
+        hidden = F.gelu(self.gate_proj(x).div_(scale)) * self.up_proj(x).div_(scale)
+        return self.down_proj(hidden.div_(hidden.shape[-1] ** 0.5))
 
 
 class CpmBeeLayer(GradientCheckpointingLayer):
@@ -103,9 +102,9 @@ class CpmBeeLayer(GradientCheckpointingLayer):
     def forward(self, x: Tensor, bias: Tensor, query_valid: Tensor | None, cache: Cache | None) -> Tensor:
         """(B, T, D) → (B, T, D)."""
         if self.has_attention:
-            x = (x + self.attention(self.attention_norm(x), bias, query_valid, cache)) / RESIDUAL_SCALE
+            x = (x + self.attention(self.attention_norm(x), bias, query_valid, cache)).div_(RESIDUAL_SCALE)
         if self.has_mlp:
-            x = (x + self.mlp(self.mlp_norm(x))) / RESIDUAL_SCALE
+            x = (x + self.mlp(self.mlp_norm(x))).div_(RESIDUAL_SCALE)
         return x
 
 
@@ -229,8 +228,8 @@ class CpmBeeModel(CpmBeePreTrainedModel):
         return Layout(
             valid=column(valid, 1).bool(),
             context=column(named.get("is_context"), 0).bool(),
-            sample_ids=column(named.get("sample_ids"), 0),
-            span_ids=column(named.get("span_ids"), 0),
+            sample_ids=None if named.get("sample_ids") is None else column(named["sample_ids"], 0),
+            span_ids=None if named.get("span_ids") is None else column(named["span_ids"], 0),
             segment_ids=column(named.get("segment_ids"), 0),
             num_segments=column(named.get("num_segments"), 1),
             segment_rel_offset=column(named.get("segment_rel_offset"), 0),
@@ -241,9 +240,8 @@ class CpmBeeModel(CpmBeePreTrainedModel):
     def _attention_bias(self, layout: Layout, queries: int) -> Tensor:
         """(B, H, T, K): position bias, -inf where masked; rows that see nothing are left open and zeroed later."""
         positions = layout.position_ids
-        bias = self.position_bias(positions[:, -queries:], positions, layout.relations(queries))
         hidden = ~layout.visible(queries) & layout.valid[:, -queries:, None]
-        return bias.masked_fill(hidden[:, None], float("-inf"))
+        return self.position_bias(positions[:, -queries:], positions, layout.relations(queries), hidden)
 
 
 class CpmBeeForCausalLM(CpmBeePreTrainedModel, PackedGenerationMixin):

@@ -34,40 +34,42 @@ class Layout:
     """How the tokens of a batch relate. All (B, K) int or bool, ``segment_rel`` (B, R).
 
     ``valid`` false is padding; ``context`` tokens are seen by all of their sample, others causally.
+    ``sample_ids`` or ``span_ids`` None: all tokens are of one sample, or of one span.
     """
 
     valid: Tensor
     context: Tensor
-    sample_ids: Tensor
-    span_ids: Tensor
+    sample_ids: Tensor | None
+    span_ids: Tensor | None
     segment_ids: Tensor
     num_segments: Tensor
     segment_rel_offset: Tensor
     segment_rel: Tensor
     position_ids: Tensor
 
-    def same_sample(self, queries: int) -> Tensor:
-        """(B, T, K) bool: query and key are of one sample and span; T = ``queries`` last tokens."""
-        sample = self.sample_ids[:, -queries:, None] == self.sample_ids[:, None, :]
-        return sample & (self.span_ids[:, -queries:, None] == self.span_ids[:, None, :])
-
     def visible(self, queries: int) -> Tensor:
-        """(B, T, K) bool attention mask. Source: spec viscpm §1.5."""
-        index = torch.arange(self.valid.shape[1], device=self.valid.device)
-        causal = index[None, None, :] <= index[None, -queries:, None]
-        query_sample = self.sample_ids[:, -queries:, None]
-        sample = (query_sample == 0) | (query_sample == self.sample_ids[:, None, :])
-        span = self.span_ids[:, -queries:, None] == self.span_ids[:, None, :]
-        order = self.context[:, None, :] | (~self.context[:, -queries:, None] & causal)
-        return order & sample & span & self.valid[:, None, :] & self.valid[:, -queries:, None]
+        """(B, T, K) bool attention mask; T = ``queries`` last tokens. Source: spec viscpm §1.5."""
+        keys = self.valid.shape[1]
+        causal = torch.ones(queries, keys, dtype=torch.bool, device=self.valid.device).tril(keys - queries)
+        seen = self.context[:, None, :] | (~self.context[:, -queries:, None] & causal)
+        seen = seen & self.valid[:, None, :] & self.valid[:, -queries:, None]
+        if self.sample_ids is not None:
+            query = self.sample_ids[:, -queries:, None]
+            seen = seen & ((query == 0) | (query == self.sample_ids[:, None, :]))
+        if self.span_ids is not None:
+            seen = seen & (self.span_ids[:, -queries:, None] == self.span_ids[:, None, :])
+        return seen
 
     def relations(self, queries: int) -> Tensor:
-        """(B, T, K) int: 0 same segment, 1 other sample, else the tree relation of the two segments."""
+        """(B, T, K) int: 0 same segment, 1 other sample or span, else the tree relation of the two segments."""
         start = self.segment_ids * self.num_segments + self.segment_rel_offset
         index = start[:, -queries:, None] + self.segment_ids[:, None, :]
         index = index.clamp(0, self.segment_rel.shape[1] - 1)  # only padding and foreign samples point outside
         relation = self.segment_rel.gather(1, index.flatten(1)).view_as(index)
-        return relation.masked_fill(~self.same_sample(queries), OTHER_SAMPLE)
+        for ids in (self.sample_ids, self.span_ids):
+            if ids is not None:
+                relation = relation.masked_fill(ids[:, -queries:, None] != ids[:, None, :], OTHER_SAMPLE)
+        return relation
 
 
 class SegmentPositionBias(nn.Module):
@@ -82,9 +84,18 @@ class SegmentPositionBias(nn.Module):
         self.max_distance = max_distance
         self.weight = nn.Parameter(torch.empty(num_buckets + num_segment_buckets, num_heads))
 
-    def forward(self, query_positions: Tensor, key_positions: Tensor, relations: Tensor) -> Tensor:
-        """Positions (B, T) and (B, K), relations (B, T, K), all int → bias (B, H, T, K) in the weight's dtype."""
+    def forward(
+        self, query_positions: Tensor, key_positions: Tensor, relations: Tensor, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Bias (B, H, T, K) in the weight's dtype, -inf where ``hidden`` (B, T, K) bool.
+
+        Positions (B, T) and (B, K), relations (B, T, K), all int.
+        """
         distance = key_positions[:, None, :] - query_positions[:, :, None]
         near = distance_bucket(distance, self.num_buckets, self.max_distance)
         rows = torch.where(relations == 0, near, relations + (self.num_buckets - 1))
-        return F.embedding(rows, self.weight).permute(0, 3, 1, 2).contiguous()
+        table = self.weight.t()
+        if hidden is not None:  # as one more row of the table: no pass over the (B, H, T, K) that it makes
+            rows = rows.masked_fill(hidden, table.shape[1])
+            table = F.pad(table, (0, 1), value=float("-inf"))
+        return table[:, rows].transpose(0, 1)
