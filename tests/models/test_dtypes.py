@@ -67,11 +67,13 @@ def test_the_loss_is_taken_in_fp32(half, batch):
 
 
 def test_autocast(chat, batch):
+    """Products in bfloat16; what the layers add up stays in fp32."""
     labels = torch.full_like(batch["input_ids"], -100)
     labels[:, -1] = 20
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = chat(**batch, labels=labels).loss
-    assert_close(mixed, chat(**batch, labels=labels).loss, atol=NEAR[torch.bfloat16], rtol=0)
+        mixed = chat(**batch, labels=labels, output_hidden_states=True)
+    assert {state.dtype for state in mixed.hidden_states} == {torch.float32}
+    assert_close(mixed.loss, chat(**batch, labels=labels).loss, atol=NEAR[torch.bfloat16], rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [*HALF, torch.float32], ids=str)

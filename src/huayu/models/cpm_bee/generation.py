@@ -38,7 +38,9 @@ class PackedGenerationMixin(GenerationMixin):
             for name in _PROMPT_ONLY:
                 inputs.pop(name, None)
             return {**inputs, "input_ids": input_ids[:, -(next_sequence_length or 1) :]}
-        if inputs_embeds is not None and inputs_embeds.shape[1] >= input_ids.shape[1]:
+        if inputs_embeds is not None:
+            if not is_first_iteration:
+                raise ValueError("a prompt that is given as inputs_embeds needs use_cache=True")
             inputs.pop("token_subscripts", None)
             return {**inputs, "inputs_embeds": inputs_embeds}
         for name, fill in (("token_subscripts", 0), ("image_token_index", -1)):
