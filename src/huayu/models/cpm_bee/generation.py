@@ -38,9 +38,7 @@ class PackedGenerationMixin(GenerationMixin):
             for name in _PROMPT_ONLY:
                 inputs.pop(name, None)
             return {**inputs, "input_ids": input_ids[:, -(next_sequence_length or 1) :]}
-        if inputs_embeds is not None:
-            if not is_first_iteration:
-                raise ValueError("a prompt that is given as inputs_embeds needs use_cache=True")
+        if inputs_embeds is not None:  # then generate() never goes without a cache
             inputs.pop("token_subscripts", None)
             return {**inputs, "inputs_embeds": inputs_embeds}
         for name, fill in (("token_subscripts", 0), ("image_token_index", -1)):
