@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -170,9 +171,9 @@ class TestStem:
         model.train()(tiny.pictures(2), QUERIES.expand(2, -1, -1))
         assert not any(buffer.equal(before[name]) for name, buffer in model.named_buffers())
 
-    @pytest.mark.parametrize("depth", [0, 2])
-    def test_it_keeps_the_grid(self, depth):
-        model = eye(**{**STEM, "stem_depth": depth})
+    @pytest.mark.parametrize(("stem", "depth"), [([6], 0), ([6, 8], 1), ([6, 8, 10], 0), ([6, 6, 6, 6], 2)])
+    def test_it_keeps_the_grid(self, stem, depth):
+        model = eye(stem_channels=stem, stem_depth=depth)
         out = model(tiny.pictures(1), QUERIES, output_hidden_states=True)
         assert out.hidden_states[0].shape == (1, 1 + 16 + 5, 24)
 
@@ -180,6 +181,11 @@ class TestStem:
         model = eye(**STEM, interpolate_positions=True)
         out = model(torch.zeros(1, 3, 64, 64), QUERIES, output_hidden_states=True)
         assert out.hidden_states[0].shape[1] == 1 + 64 + 5
+
+    @pytest.mark.parametrize("stem", [[6] * 5, [6] * 6])
+    def test_it_must_fit_the_patches(self, stem):
+        with pytest.raises(StrictDataclassClassValidationError, match="patches of 8 pixels cannot be halved"):
+            tiny.vision_config(stem_channels=stem)
 
     def test_what_only_pads_a_row_stays_out_of_the_statistics(self, batch):
         """Rows of 0, 1 and 2 pictures: the stem sees three pictures, not six."""

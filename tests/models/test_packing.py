@@ -129,6 +129,15 @@ def test_words_of_the_request():
     assert packed.answer_words == {UNK: "龘", SIZE: "齉", 2: "<mask_0>", SIZE + 1: "<mask_1>"}
 
 
+def test_a_later_item_goes_on_numbering_the_words_of_an_earlier_one():
+    first = pack({"question": "龘a齉", "<ans>": "b"}, VOCABULARY)
+    known = dict(first.words), {base: dict(ids) for base, ids in first.word_ids.items()}
+    second = pack({"question": "齾a齉", "<ans>": "龘"}, VOCABULARY, past=first)
+    assert second.words == {SIZE: "龘", SIZE + 1: "齉", SIZE + 2: "齾"}
+    assert [s for i, s in zip(second.input_ids, second.token_subscripts, strict=True) if i == UNK] == [2, 1, 0]
+    assert (first.words, first.word_ids) == known
+
+
 def test_a_special_token_without_a_base_is_an_error():
     with pytest.raises(ValueError, match="<nothing>"):
         pack({"question": "<nothing_1>", "<ans>": ""}, VOCABULARY)

@@ -213,7 +213,7 @@ class TestTrainer:
         """One step of plain gradient descent with the library's Trainer."""
         settings = {"max_steps": 1, "optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0.0, "seed": 0}
         settings |= {"lr_scheduler_type": "constant", "report_to": "none", "use_cpu": True, "save_strategy": "no"}
-        settings |= {"remove_unused_columns": False, "disable_tqdm": True, "dataloader_pin_memory": False, **changes}
+        settings |= {"disable_tqdm": True, "dataloader_pin_memory": False, **changes}
 
         def batch(picked):
             return processor.collate(picked, with_labels=True)

@@ -169,6 +169,7 @@ def test_the_library_s_tokenizer_on_special_tokens_and_batches(tokenizer):
     assert (len(tokenizer), tokenizer.vocab_size) == (len(tiny.LINES),) * 2
     special = ("pad", "unk", "bos", "eos")
     assert [getattr(tokenizer, f"{name}_token_id") for name in special] == [0, 1, 6, 7]
+    assert tokenizer.decode(tokenizer.encode("a<<b")) == "a<b"
     with pytest.raises(ValueError, match="<"):
         tokenizer.encode("a<b")
 

@@ -36,6 +36,12 @@ class Beit3Config(PreTrainedConfig):
     interpolate_positions: bool = False
     initializer_range: float = 0.02
 
+    def validate_stem(self) -> None:
+        """The stem's strides make up one patch; called for every new configuration."""
+        halvings = len(self.stem_channels or [0]) - 1
+        if halvings > 0 and self.patch_size % 2**halvings:
+            raise ValueError(f"patches of {self.patch_size} pixels cannot be halved {halvings} times")
+
     @classmethod
     def from_published(cls, settings: dict, **changes: object) -> Beit3Config:
         """From torchscale's names (``encoder_embed_dim``, …). Raises KeyError for a missing size."""

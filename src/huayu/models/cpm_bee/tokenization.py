@@ -14,7 +14,8 @@ class CpmBeeTokenizer(PreTrainedTokenizer):
     """Plain texts ⇄ ids with CPM-Bee's rules; nothing is added, normalised or stripped.
 
     Unknown text gives ``<unk>`` here: words of the request's own need :func:`huayu.models.cpm_bee.packing.pack`,
-    which uses ``tokenizer.vocabulary``. Raises ValueError for a single ``<`` (see ``escape``).
+    which uses ``tokenizer.vocabulary``. Raises ValueError for a single ``<`` (see ``escape``); decoding does not
+    double it.
     """
 
     vocab_files_names = {"vocab_file": "vocab.txt"}
