@@ -1,0 +1,263 @@
+"""The published 10B shape of VisCPM-Chat on one GPU: ``python benchmarks/gpu/decode_10b.py [--out FOLDER]``.
+
+Random bf16 weights made on the device (about 21 GB), so speed and memory are those of the real model, answers are not.
+Needs torch, transformers and this checkout; ends within ``--seconds``, leaving out what would take longer. ``--tiny``
+runs the same on the CPU with a tiny shape. Writes ``decode_10b.json`` after every figure, ``decode_10b.log``:
+
+``copy_gb_per_second``: bytes read and written by a copy on the device. ``first_token_seconds_N``: picture, prompt of N
+tokens (the picture's included) and the first token. ``…_bB``: B answers at once, after prompts of 128 tokens with a
+picture: ``eager`` is the package's own loop, ``graph`` the same step as a CUDA graph, ``generate`` is
+``model.generate``. ``…_floor_ratio_bB``: time to read the weights once, and the keys and values of all rows, at the
+bandwidth of the copy, over the time of a step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+
+import torch  # noqa: E402 (the checkout comes first)
+
+from benchmarks.decode import prompts  # noqa: E402
+from benchmarks.gpu.steps import FixedSteps, GrowingSteps, captured  # noqa: E402
+from huayu.models.viscpm_chat import VisCPMChatConfig, VisCPMChatForConditionalGeneration  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What is measured."""
+
+    config: dict[str, Any]
+    prompts: tuple[int, ...] = (128, 1024)
+    prompt: int = 128
+    batches: tuple[int, ...] = (1, 4, 16, 64)
+    steps: int = 32
+    rounds: int = 3
+    copied_bytes: int = 4 << 30
+
+
+FULL = Scale({})
+TINY = Scale(
+    {
+        "text_config": {"vocab_size": 150, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+                        "head_dim": 16, "intermediate_size": 48},
+        "vision_config": {"image_size": 32, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+                          "intermediate_size": 32, "max_query_positions": 8, "text_vocab_size": 4},
+        "num_query_tokens": 4,
+    },
+    prompts=(24, 40), prompt=24, batches=(1, 3), steps=4, rounds=2, copied_bytes=1 << 20,
+)  # fmt: skip
+
+
+class Bench:
+    """One model on one device, and what was found out about it. ``found`` is written after every figure."""
+
+    def __init__(self, device: torch.device, scale: Scale, out: Path, deadline: float) -> None:
+        self.device, self.scale, self.out, self.deadline = device, scale, out, deadline
+        self.found: dict[str, Any] = {}
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "decode_10b.log").write_text("", "utf-8")
+        self.note(**environment(device))
+        start = time.perf_counter()
+        self.model = build(scale.config, device)
+        self.wait()
+        language = self.model.language_model.parameters()
+        self.weight_bytes = sum(parameter.nbytes for parameter in language)
+        self.note(build_seconds=time.perf_counter() - start, language_weight_bytes=self.weight_bytes)
+        self.note(parameters=sum(parameter.numel() for parameter in self.model.parameters()))
+
+    def note(self, **figures: Any) -> None:
+        """Keep, print and write."""
+        self.found |= {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
+        (self.out / "decode_10b.json").write_text(json.dumps(self.found, indent=1) + "\n", "utf-8")
+        line = f"{time.strftime('%H:%M:%S')} " + " ".join(f"{name}={self.found[name]}" for name in figures)
+        print(line, flush=True)
+        with (self.out / "decode_10b.log").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    def wait(self) -> None:
+        """Until the device has done all it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, work: Callable[[], object], rounds: int | None = None) -> float:
+        """Median wall time of ``work`` and of the device finishing it, after one round that does not count."""
+        taken = []
+        for _ in range((rounds or self.scale.rounds) + 1):
+            self.wait()
+            start = time.perf_counter()
+            work()
+            self.wait()
+            taken.append(time.perf_counter() - start)
+        return statistics.median(taken[1:])
+
+    def copy(self) -> None:
+        """Bandwidth of the device's memory."""
+        source = torch.ones(self.scale.copied_bytes, dtype=torch.uint8, device=self.device)
+        target = torch.empty_like(source)
+        seconds = self.seconds(lambda: target.copy_(source), rounds=10)
+        self.note(copy_gb_per_second=2 * source.nbytes / seconds / 1e9)
+
+    @torch.inference_mode()
+    def first_token(self, tokens: int) -> None:
+        """A picture and a prompt, to the first token."""
+        size = self.model.config.vision_config.image_size
+        pixels = torch.rand(1, 1, 3, size, size, device=self.device).to(self.model.dtype) * 2 - 1
+        inputs = {**self.inputs(1, tokens, start_answer=True), "pixel_values": pixels}
+
+        def work() -> int:
+            return int(self.model(**inputs, use_cache=True, logits_to_keep=1).logits[0, -1].argmax())
+
+        self.fresh_peak()
+        self.note(**{f"first_token_seconds_{tokens}": self.seconds(work)})
+        self.note(**{f"first_token_peak_gb_{tokens}": self.peak_gb()})
+
+    def decode(self, batch: int) -> None:
+        """Steps for ``batch`` answers at once: eager, inside ``generate``, as a graph; are their tokens the same?"""
+        scale = self.scale
+        inputs = self.inputs(batch, scale.prompt)
+        answer = int(self.inputs(1, scale.prompt, start_answer=True)["segment_ids"][0, -1])
+        room = 4 + scale.steps * (scale.rounds + 2)
+        self.fresh_peak()
+        eager = GrowingSteps(self.model, inputs, answer, room)
+        tokens = [eager().clone() for _ in range(scale.steps)]
+        self._steps("eager", batch, eager)
+        del eager
+        self._generate(batch)
+        fixed = FixedSteps(self.model, inputs, answer, room)
+        first = [fixed().clone() for _ in range(scale.steps)]
+        same = (torch.stack(tokens) == torch.stack(first)).float().mean()
+        self.note(**{f"same_tokens_b{batch}": float(same)})
+        if self.device.type == "cuda":
+            self._steps("graph", batch, captured(fixed))
+
+    def inputs(self, batch: int, tokens: int, start_answer: bool = False) -> dict[str, Any]:
+        """Prompts on the device; each has a picture, which has been read unless the answer is to start."""
+        config = self.model.config
+        places = config.num_query_tokens
+        packed = prompts(config.text_config.vocab_size, batch, tokens, places, start_answer)
+        inputs = {name: tensor.to(self.device) for name, tensor in packed.items()}
+        if not start_answer:
+            shape = (batch, 1, places, config.text_config.hidden_size)
+            inputs["image_embeds"] = torch.randn(shape, device=self.device).to(self.model.dtype)
+        return inputs
+
+    def _steps(self, name: str, batch: int, step: Callable[[], object]) -> None:
+        steps, text = self.scale.steps, self.model.config.text_config
+
+        def work() -> None:
+            for _ in range(steps):
+                step()
+
+        seconds = self.seconds(work) / steps
+        per_token = 2 * text.num_hidden_layers * text.num_attention_heads * text.head_dim * self.model.dtype.itemsize
+        held = batch * per_token * (self.scale.prompt + steps * (self.scale.rounds + 3) // 2)
+        bandwidth = self.found["copy_gb_per_second"] * 1e9
+        self.note(
+            **{
+                f"{name}_step_ms_b{batch}": 1e3 * seconds,
+                f"{name}_tokens_per_second_b{batch}": batch / seconds,
+                f"{name}_floor_ratio_b{batch}": (self.weight_bytes + held) / bandwidth / seconds,
+                f"{name}_weights_floor_ratio_b{batch}": self.weight_bytes / bandwidth / seconds,
+                f"{name}_peak_gb_b{batch}": self.peak_gb(),
+            }
+        )
+
+    def _generate(self, batch: int) -> None:
+        """Tokens per second inside ``generate``, less the time that it takes for one token."""
+        from huayu.generation.cache import GrowingCache
+
+        inputs = self.inputs(batch, self.scale.prompt, start_answer=True)
+        inputs.pop("image_token_index")
+
+        def work(count: int) -> None:
+            settings = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": False, "pad_token_id": 0}
+            self.model.generate(**inputs, **settings, past_key_values=GrowingCache())
+
+        more = self.seconds(lambda: work(1 + self.scale.steps)) - self.seconds(lambda: work(1))
+        self.note(**{f"generate_tokens_per_second_b{batch}": batch * self.scale.steps / more})
+
+    def fresh_peak(self) -> None:
+        """Count memory from here."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_gb(self) -> float | None:
+        """Most memory that tensors had since :meth:`fresh_peak`; None without a GPU."""
+        return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.device.type == "cuda" else None
+
+    def run(self) -> dict[str, Any]:
+        """Everything there is time for."""
+        self.copy()
+        cases: list[tuple[str, Callable[[], None]]] = [
+            *((f"first token after {n}", lambda n=n: self.first_token(n)) for n in self.scale.prompts),
+            *((f"batch {n}", lambda n=n: self.decode(n)) for n in self.scale.batches),
+        ]
+        longest = 0.0
+        for name, case in cases:
+            start = time.monotonic()
+            if start + longest > self.deadline:
+                self.note(left_out=[*self.found.get("left_out", []), name])
+                continue
+            case()
+            longest = max(longest, time.monotonic() - start)
+        return self.found
+
+
+@torch.no_grad()
+def build(config: dict[str, Any], device: torch.device) -> Any:
+    """A VisCPM-Chat of this configuration on the device, in bf16, with random weights."""
+    with torch.device("meta"):
+        model = VisCPMChatForConditionalGeneration(VisCPMChatConfig(**config))
+    model = model.to(torch.bfloat16).to_empty(device=device).eval()
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            parameter.fill_(float(name.endswith("weight")))
+        else:
+            parameter.normal_(std=1.0 if name.startswith("language_model") else 0.02)
+    return model
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What it runs on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": name,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "transformers": version("transformers"),
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """See the module; returns what it writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="a tiny shape on the CPU")
+    parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "runs/gpu")))
+    parser.add_argument("--seconds", type=float, default=480)
+    options = parser.parse_args(arguments)
+    deadline = time.monotonic() + options.seconds
+    if not options.tiny and not torch.cuda.is_available():
+        parser.error("there is no CUDA device; --tiny runs on the CPU")
+    device = torch.device("cpu" if options.tiny else "cuda")
+    return Bench(device, TINY if options.tiny else FULL, options.out, deadline).run()
+
+
+if __name__ == "__main__":
+    main()
