@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import signal
@@ -38,6 +39,16 @@ class Terminal:
         )
         os.close(theirs)
         self.seen = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.ours)
 
     def until(self, pattern: str, seconds: float = 300) -> str:
         """Everything up to and with ``pattern``, which is then taken from what was seen."""
@@ -48,7 +59,7 @@ class Terminal:
             if time.monotonic() > end or not select.select([self.ours], [], [], end - time.monotonic())[0]:
                 raise AssertionError(f"{pattern!r} did not come; seen: {self.seen!r}")
             try:
-                self.seen += os.read(self.ours, 65536).decode("utf-8", "replace")
+                self.seen += self.decoder.decode(os.read(self.ours, 65536))
             except OSError as closed:
                 raise AssertionError(f"{pattern!r} did not come; seen: {self.seen!r}") from closed
         text, self.seen = self.seen[: found.end()], self.seen[found.end() :]
@@ -57,30 +68,30 @@ class Terminal:
     def say(self, line: str) -> None:
         os.write(self.ours, f"{line}\n".encode())
 
-    def close(self) -> int:
-        code = self.process.wait(timeout=60)
-        os.close(self.ours)
-        return code
+    def ended(self) -> int:
+        """The exit code, once it has ended by itself."""
+        return self.process.wait(timeout=60)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are a Unix thing")
 def test_a_conversation_in_a_terminal(tiny_chat_folder: Path, tmp_path: Path) -> None:
     picture = tmp_path / "red.png"
     Image.new("RGB", (40, 30), "red").save(picture)
-    terminal = Terminal("chat", str(picture), "--model", str(tiny_chat_folder), "--max-new-tokens", "3000")
-    assert "Loading" in terminal.until("stop ends")
-    terminal.until("You: ")
-    terminal.say("这是什么？")
-    terminal.until(r"这是什么？\s+\S")  # the echo, then the answer begins
-    terminal.process.send_signal(signal.SIGINT)
-    assert "stopped" in terminal.until("You: ")
-    assert terminal.process.poll() is None
-    terminal.say("clear")
-    assert "Forgotten" in terminal.until("You: ")
-    terminal.say("红" * 4000)
-    assert "huayu: The prompt has" in terminal.until("You: ")
-    terminal.say("stop")
-    assert terminal.close() == 0
+    arguments = ("chat", str(picture), "--model", str(tiny_chat_folder), "--max-new-tokens", "3000")
+    with Terminal(*arguments) as terminal:
+        assert "Loading" in terminal.until("stop ends")
+        terminal.until("You: ")
+        terminal.say("这是什么？")
+        terminal.until(r"这是什么？\s+\S")  # the echo, then the answer begins
+        terminal.process.send_signal(signal.SIGINT)
+        assert "stopped" in terminal.until("You: ")
+        assert terminal.process.poll() is None
+        terminal.say("clear")
+        assert "Forgotten" in terminal.until("You: ")
+        terminal.say("红" * 4000)
+        assert "huayu: The prompt has" in terminal.until("You: ")
+        terminal.say("stop")
+        assert terminal.ended() == 0
 
 
 def test_help_is_quick_and_light() -> None:
