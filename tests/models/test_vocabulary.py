@@ -81,6 +81,11 @@ def test_special_tokens_are_not_matched_inside_text():
     ]
 
 
+def test_a_longer_token_does_not_open_the_door_to_a_special_one():
+    vocabulary = BeeVocabulary([*tiny.SPECIAL, "<", "<s>ab"])
+    assert [piece.text for piece in vocabulary.pieces("<<s>a<<s>ab")] == ["<", "s>a", "<s>ab"]
+
+
 def test_runs_of_the_unknown_end_at_special_tokens_and_tokens():
     texts = [piece.text for piece in VOCABULARY.pieces("龘齉a龘<sep>齉龘")]
     assert texts == ["龘齉", "a", "龘", "<sep>", "齉龘"]
