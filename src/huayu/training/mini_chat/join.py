@@ -7,7 +7,7 @@ With ``train_language = false`` the language model stays as it is (alignment); w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from huayu.models.viscpm_chat import (
 )
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import (
+    NUM_CLASSES,
     NUM_QUERIES,
     chat_config,
     sprites_file,
@@ -43,6 +44,7 @@ from huayu.training.mini_chat.scoring import right_answers
 from huayu.training.mini_chat.vision import SIZE, SightHeads, SlotEye, see, tensors_of
 
 _SIGHT = ("pixels", "things", "where", "slots", "background")  # of pictures; all else is of rows
+FIT_BATCHES = 40  # of 64 pictures, from which the projector is fitted
 
 Asked = tuple[int | None, list[Turn], int]  # number of the picture (None: no picture), dialogue, turn that is asked
 
@@ -69,8 +71,6 @@ class Joined(nn.Module):
         joined.chat.language_model.load_state_dict(reader.language_model.state_dict())
         joined.words.load_state_dict(reader.words.state_dict())
         joined.heads.load_state_dict(eye.heads.state_dict())
-        nn.init.normal_(joined.chat.projector.linear_1.weight, std=width_scale(joined.chat.projector.linear_1))
-        nn.init.normal_(joined.chat.projector.linear_2.weight, std=0.3 * width_scale(joined.chat.projector.linear_2))
         return joined
 
     def forward(self, pixels: Tensor, rows: Batch, loss_only: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -87,13 +87,40 @@ class Joined(nn.Module):
         return torch.stack(total).sum() if loss_only else torch.cat(total), seen, patches, queries
 
 
-def width_scale(linear: nn.Linear) -> float:
-    """Standard deviation that keeps the variance of a linear map's input."""
-    return linear.in_features**-0.5
+@torch.no_grad()
+def fit_projector(joined: Joined, batches: Iterable[Batch], ridge: float = 1e-3) -> float:
+    """Set the projector in closed form, so that the eye's states become the ideal words of their slots.
+
+    Its first layer takes the slot head's classes, which the eye already tells apart, and random directions for the
+    rest; the second is the ridge regression from there. Returns the share of the words' variance left unexplained.
+    """
+    first, second = joined.chat.projector.linear_1, joined.chat.projector.linear_2
+    nn.init.normal_(first.weight, std=first.in_features**-0.5)
+    nn.init.normal_(first.bias, std=0.5)
+    first.weight[:NUM_CLASSES].copy_(joined.heads.slot.weight)
+    first.bias[:NUM_CLASSES].copy_(joined.heads.slot.bias)
+    hidden, ideal = [], []
+    embedding = joined.chat.get_input_embeddings().weight
+    for batch in batches:
+        _, queries = see(joined.chat.vision_encoder, joined.chat.query_tokens, batch["pixels"])
+        hidden.append(F.gelu(first(queries)).flatten(0, 1))
+        ideal.append(joined.words(batch["slots"], batch["background"], embedding).flatten(0, 1))
+    x, y = torch.cat(hidden), torch.cat(ideal)
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    gram = (x - x_mean).T @ (x - x_mean) / len(x)
+    gram += ridge * gram.diagonal().mean() * torch.eye(len(gram))
+    second.weight.copy_(torch.linalg.solve(gram, (x - x_mean).T @ (y - y_mean) / len(x)).T)
+    second.bias.copy_(y_mean - second.weight @ x_mean)
+    return float(F.mse_loss(second(x), y) / y.var())
 
 
 class JoinStage:
-    """``start`` is the export of an earlier join, or empty to start from ``vision`` and ``language``."""
+    """``start`` is the export of an earlier join, or empty to start from ``vision`` and ``language``.
+
+    ``asks``: questions about each picture; ``single``: share of pictures that are made to hold one thing, beside those
+    that happen to; ``align`` and ``sight``: weights of the losses beside that of the answers; ``language_rate``: of
+    the language model's learning rate.
+    """
 
     def __init__(
         self,
@@ -109,11 +136,12 @@ class JoinStage:
         align: float = 1.0,
         sight: float = 0.3,
         language_rate: float = 0.25,
+        single: float = 0.0,
         weights: dict[str, float] | None = None,
     ) -> None:
         self.seed, self.asks, self.align, self.sight = seed, asks, align, sight
         self.paths = (vision, language, start)
-        self.train_language, self.language_rate = train_language, language_rate
+        self.train_language, self.language_rate, self.single = train_language, language_rate, single
         self.languages, self.weights = languages, weights
         self.sprites = Sprites.load(sprites_file(data))
         self.vocabulary_file = vocabulary
@@ -127,6 +155,8 @@ class JoinStage:
             joined.load_state_dict(torch.load(start, weights_only=True))
         else:
             joined = Joined.from_parts(Path(vision), Path(language), self.vocabulary)
+            fit_projector(joined.eval(), (self.batch(-1 - i, 64) for i in range(FIT_BATCHES)))
+            joined.train()
         joined.words.requires_grad_(False)
         joined.chat.language_model.requires_grad_(self.train_language)
         scale_rates(joined.chat.language_model)
@@ -135,8 +165,9 @@ class JoinStage:
         return joined
 
     def batch(self, index: int, size: int) -> Batch:
-        rng = np.random.default_rng([self.seed, index])
-        scenes = [compose(rng, self.sprites, size=SIZE) for _ in range(size)]
+        rng = np.random.default_rng([self.seed, index % 2**32])
+        counts = [1 if rng.random() < self.single else None for _ in range(size)]
+        scenes = [compose(rng, self.sprites, size=SIZE, count=count) for count in counts]
         asked: list[Asked] = []
         for i, composed in enumerate(scenes):
             for _ in range(self.asks):
