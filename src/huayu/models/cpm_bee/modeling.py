@@ -58,8 +58,8 @@ class CpmBeeAttention(nn.Module):
         """x (B, T, D); bias (B, H, T, K) with -inf where masked; query_valid (B, T, 1) or None → (B, T, D)."""
         batch, tokens, dim = x.shape
         q, k, v = (
-            proj(x).div_(dim**0.5).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
+            states.div_(dim**0.5).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
+            for states in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
         )
         if cache is not None:
             k, v = cache.update(k, v, self.cache_index)
@@ -81,8 +81,8 @@ class CpmBeeMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) → (B, T, D)."""
-        scale = x.shape[-1] ** 0.5
-        hidden = F.gelu(self.gate_proj(x).div_(scale)) * self.up_proj(x).div_(scale)
+        gate, up = (states.div_(x.shape[-1] ** 0.5) for states in (self.gate_proj(x), self.up_proj(x)))
+        hidden = F.gelu(gate).mul_(up)
         return self.down_proj(hidden.div_(hidden.shape[-1] ** 0.5))
 
 
