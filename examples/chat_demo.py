@@ -11,8 +11,8 @@ from PIL import Image
 import huayu
 from huayu.runtime.language import say
 
-PICTURE = Path(__file__).with_name("table.png")
-QUESTIONS = ("图里有什么？", "背景是什么颜色？", "How many things are there?", "Can you eat the apple?")
+PICTURE = Path(__file__).with_name("dog.png")
+QUESTIONS = ("这张图片里有什么？", "它能吃吗？", "What color is the background?", "How many things are there?")
 
 
 def in_half_blocks(picture: Path, width: int) -> str:

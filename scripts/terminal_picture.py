@@ -30,9 +30,9 @@ TARGET = ROOT / "docs" / "images" / "terminal.svg"
 COLUMNS = 100
 ASPECT = 0.55  # a cell's width in font heights
 COMMANDS = (
-    'huayu chat examples/table.png "图里有什么？"',
-    'huayu chat examples/table.png "What colour is the background?"',
-    'huayu chat examples/fruit_and_dog.png "狗在哪里？"',
+    'huayu chat examples/dog.png "图里有什么？"',
+    'huayu chat examples/dog.png "What colour is the background?"',
+    'huayu chat examples/dog.png "它能吃吗？"',
     "huayu verify tests/golden/cases/beit3_queries",
 )
 BLACK, WHITE = (24, 26, 31), (220, 223, 228)

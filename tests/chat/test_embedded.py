@@ -10,7 +10,7 @@ from huayu import embedded
 from huayu.chat import ChatModel, load_chat
 from huayu.chat.language import is_traditional, to_traditional
 
-PICTURE = Path(__file__).resolve().parents[2] / "examples" / "table.png"
+PICTURE = Path(__file__).resolve().parents[2] / "examples" / "dog.png"
 HERE = (embedded.folder("huayu-chat-mini") / "config.json").is_file()
 pytestmark = pytest.mark.skipif(not HERE, reason="a source tree without the shipped weights")
 

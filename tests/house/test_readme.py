@@ -48,7 +48,7 @@ def test_commands_exist(page: Path) -> None:
 
 
 def test_some_command_was_found() -> None:
-    assert ["chat", "examples/table.png", "图里有什么？"] in command_lines(READMES[0])
+    assert ["chat", "examples/dog.png", "图里有什么？"] in command_lines(READMES[0])
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
