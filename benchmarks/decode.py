@@ -4,8 +4,9 @@ Random weights in fp32, packed prompts of 512 tokens, the likeliest token each t
 implementation goes below: each matrix in one ``F.linear``, for a step all of them on the new tokens, for the prompt the
 layers' on all tokens and the vocabulary's on the last. Ours and the floor take turns. Prints one JSON object:
 
-``decode``: one step of the model with its cache. ``generate``: one step inside ``model.generate``. ``prefill``: the
-prompt. ``…_floor_ratio``: time of the floor over ours.
+``decode``: one step of the model with its cache, ``decode_short`` after a prompt of 32 tokens: what the cache costs is
+no part of the floor. ``generate``: one step inside ``model.generate``. ``prefill``: the prompt. ``…_floor_ratio``: time
+of the floor over ours.
 """
 
 from __future__ import annotations
@@ -24,20 +25,21 @@ CASES = ((1, 1), (1, 8), (2, 1), (2, 8))  # threads, batch
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes of the model, tokens of a prompt, and rounds of each measurement."""
+    """Sizes of the model, tokens of a prompt and of a short one, and rounds of each measurement."""
 
     sizes: dict[str, int]
     prompt_tokens: int
+    short_tokens: int
     steps: int
     prefills: int
 
 
 LARGE = Scale(
     {"vocab_size": 86583, "hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16, "head_dim": 64,
-     "intermediate_size": 2560}, 512, 32, 5)  # fmt: skip
+     "intermediate_size": 2560}, 512, 32, 32, 5)  # fmt: skip
 TINY = Scale(
     {"vocab_size": 150, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8,
-     "intermediate_size": 48}, 40, 3, 2)  # fmt: skip
+     "intermediate_size": 48}, 40, 30, 3, 2)  # fmt: skip
 
 
 def figures(quick: bool = False) -> dict[str, Any]:
@@ -58,8 +60,10 @@ def measure(threads: int, batch: int, scale: Scale) -> dict[str, Any]:
     with torch.inference_mode():
         model = build(scale.sizes)
         inputs = prompts(scale.sizes["vocab_size"], batch, scale.prompt_tokens)
+        short = prompts(scale.sizes["vocab_size"], batch, scale.short_tokens)
         floor = floor_pass(model, batch, 1)
         pairs = {
+            "decode_short": in_turns(scale.steps, floor, greedy_steps(model, short)),
             "decode": in_turns(scale.steps, floor, greedy_steps(model, inputs)),
             "generate": generate_steps(model, inputs, floor, scale.steps),
             "prefill": in_turns(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
 import torch
 
-from benchmarks import chat, decode, run
+from benchmarks import chat, decode, run, table
 from benchmarks.gpu import decode_10b, steps
 from benchmarks.timing import Timing, beside_floor, in_turns
 from tests.chat.tiny import save_tiny_chat
@@ -22,12 +23,22 @@ def test_runner_writes_flat_figures(tmp_path, capsys):
     assert all(value is None or isinstance(value, bool | int | float | str) for value in found.values())
     assert found["quick"] is True
     assert found["torch"] == torch.__version__
-    for name in ("decode", "generate", "prefill"):
+    for name in ("decode", "decode_short", "generate", "prefill"):
         assert 0 < found[f"{name}_floor_ratio"] < 1
         assert found[f"{name}_ms_min"] <= found[f"{name}_ms"] <= found[f"{name}_ms_max"]
         ratio = found[f"{name}_floor_ms"] / found[f"{name}_ms"]
         assert ratio == pytest.approx(found[f"{name}_floor_ratio"], abs=0.006 / found[f"{name}_ms"] + 0.001)
     assert 0 < found["import_seconds"] < found["help_seconds"]
+
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter", "utf-8")
+    table.main([str(file), str(page)])
+    before, made, after = re.split(f"{table.BEGIN}|{table.END}", page.read_text("utf-8"))
+    assert (before, after) == ("before\n", "\nafter")
+    assert "old" not in made
+    for name in ("decode_short_ms", "generate_tokens_per_second", "prefill_floor_ratio"):
+        assert f"| {found[name]} |" in made
+    assert f"| `huayu --help` | {found['help_seconds']:g} s |" in made
 
 
 def test_runner_knows_its_benchmarks(capsys):

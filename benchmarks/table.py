@@ -1,0 +1,82 @@
+"""The figures of ``run.py`` as tables in a page: ``python benchmarks/table.py FIGURES.json docs/benchmarks.md``.
+
+Replaces what stands between the two marks of the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+
+# Kind of work → its name in the table.
+_WORK = {
+    "decode_short": "step after 32 tokens",
+    "decode": "step after 512 tokens",
+    "generate": "step in `generate`, after 512",
+    "prefill": "prompt of 512 tokens",
+}
+# What else there is: name of the figure → (what it is, unit).
+_SINGLE = {
+    "load_peak_ratio": ("memory at its peak while loading, over the model's bytes", ""),
+    "load_gb_per_second": ("loading a checkpoint of 2.3 GB in the system's cache", "GB/s"),
+    "python_seconds": ("Python alone", "s"),
+    "import_seconds": ("`import huayu`", "s"),
+    "help_seconds": ("`huayu --help`", "s"),
+    "chat_first_token_seconds": ("cold start to the first words about a picture", "s"),
+    "chat_answer_seconds": ("an answer about a new picture, warm", "s"),
+    "chat_tokens_per_second": ("tokens of answers, pictures and prompts included", "/s"),
+    "chat_peak_rss_mb": ("memory of that process at its peak, libraries included", "MiB"),
+}
+
+
+def tables(figures: dict[str, Any]) -> str:
+    """Markdown of all figures that are there."""
+    machine = f"{figures['cpu']}, {figures['cores']} cores, {figures['memory_gb']} GB, load {figures['load_average']}"
+    software = ", ".join(f"{name} {figures[name]}" for name in ("python", "torch", "transformers"))
+    parts = [f"Made {figures['date']} on: {machine}; {software}."]
+    if rows := list(_decode_rows(figures)):
+        head = ("threads", "rows", "work", "ms", "from–to", "tokens/s", "floor, ms", "ratio", "by processor time")
+        parts.append(_table(head, rows))
+    if rows := [
+        (what, f"{figures[name]:g} {unit}".strip()) for name, (what, unit) in _SINGLE.items() if name in figures
+    ]:
+        parts.append(_table(("figure", "value"), rows))
+    return "\n\n".join(parts)
+
+
+def _decode_rows(figures: dict[str, Any]) -> Iterable[Sequence[object]]:
+    for suffix in ("", "_b8", "_t2", "_t2_b8"):
+        for name, work in _WORK.items():
+            if f"{name}_ms{suffix}" not in figures:
+                continue
+            threads, batch = 2 if "_t2" in suffix else 1, 8 if "_b8" in suffix else 1
+            keys = ("tokens_per_second", "floor_ms", "floor_ratio", "floor_ratio_cpu")
+            span = "–".join(f"{figures[f'{name}_ms_{end}{suffix}']:g}" for end in ("min", "max"))
+            values = [figures[f"{name}_{key}{suffix}"] for key in keys]
+            yield threads, batch, work, figures[f"{name}_ms{suffix}"], span, *values
+
+
+def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """See the module. Raises ValueError when the page lacks a mark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", type=Path)
+    parser.add_argument("page", type=Path)
+    options = parser.parse_args(arguments)
+    text = options.page.read_text("utf-8")
+    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    made = tables(json.loads(options.figures.read_text("utf-8")))
+    options.page.write_text(f"{text[:begin]}\n{made}\n{text[end:]}", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
