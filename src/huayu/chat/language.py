@@ -12,7 +12,9 @@ from huayu.runtime.language import language_of
 _BREAK = re.compile(r"[^\u3400-\u9fff\uf900-\ufaff]")
 
 _LATIN = re.compile(r"[A-Za-z]")
-_CHINESE = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")  # its punctuation, too
+# Punctuation too, and new lines: a small model that is kept from one language flees into whatever is left.
+_NOT_CHINESE = re.compile(r"[A-Za-z\n.,:;!?'\"]")
+_NOT_ENGLISH = re.compile(r"[\n\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 _ASK_FOR = {"zh": "请用中文回答。", "en": "Please answer in English."}
 
 
@@ -44,8 +46,8 @@ def language_of_answer(text: str, question: str) -> str:
 
 
 def is_foreign(text: str, language: str) -> bool:
-    """True when an answer in ``language`` (``"zh"`` or ``"en"``) would not hold this text."""
-    return bool((_LATIN if language == "zh" else _CHINESE).search(text))
+    """True when a short answer in ``language`` (``"zh"`` or ``"en"``) would not hold this text."""
+    return bool((_NOT_CHINESE if language == "zh" else _NOT_ENGLISH).search(text))
 
 
 def with_language_request(question: str, answer_language: str) -> str:
