@@ -58,8 +58,8 @@ class CpmBeeAttention(nn.Module):
         """x (B, T, D); bias (B, H, T, K) with -inf where masked; query_valid (B, T, 1) or None → (B, T, D)."""
         batch, tokens, dim = x.shape
         q, k, v = (
-            states.div_(dim**0.5).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
-            for states in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+            proj(x).div_(dim**0.5).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
         if cache is not None:
             k, v = cache.update(k, v, self.cache_index)
