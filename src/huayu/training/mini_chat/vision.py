@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from huayu.data.scenes import GRID as PATCH_GRID
+from huayu.data.layouts import OUTSIDE_SHARE
 from huayu.data.scenes import Composed, Sprites, compose, oracle_slots
 from huayu.models.beit3 import Beit3Model
 from huayu.training.loop import Batch
@@ -96,20 +97,30 @@ def tensors_of(scenes: list[Composed], sprites: Sprites) -> Batch:
 
 
 class VisionStage:
-    """Learn what each thing is and what each slot holds. ``data``: folder of the packed drawings."""
+    """Learn what each thing is and what each slot holds.
 
-    def __init__(self, seed: int = 1, data: str = ".cache/pictograms") -> None:
-        self.seed = seed
+    ``data``: folder of the packed drawings; ``start``: an earlier export to go on from; ``outside``: share of things
+    that the world has no word for.
+    """
+
+    def __init__(
+        self, seed: int = 1, data: str = ".cache/pictograms", start: str = "", outside: float = OUTSIDE_SHARE
+    ) -> None:
+        self.seed, self.start, self.outside = seed, start, outside
         self.sprites = Sprites.load(sprites_file(data))
         self._fixed: dict[str, tuple[Batch, list[Composed]]] = {}
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
-        return SlotEye().to(memory_format=torch.channels_last)
+        eye = SlotEye()
+        if self.start:
+            eye.load_state_dict(torch.load(self.start, weights_only=True))
+        return eye.to(memory_format=torch.channels_last)
 
     def batch(self, index: int, size: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
-        return tensors_of([compose(rng, self.sprites, size=SIZE) for _ in range(size)], self.sprites)
+        scenes = [compose(rng, self.sprites, size=SIZE, outside=self.outside) for _ in range(size)]
+        return tensors_of(scenes, self.sprites)
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         patches, queries = module(batch["pixels"])
