@@ -10,7 +10,7 @@ import torch
 
 from huayu.data.sprites import Sprites
 from huayu.models.cpm_bee import collate
-from huayu.training.mini_chat import join, language, vision
+from huayu.training.mini_chat import join, language, reading, rows, vision
 from huayu.training.mini_chat.scoring import right_answers
 from tests.data.sprites_fixture import some_sprites
 
@@ -38,10 +38,10 @@ def test_parts_of_like_length_give_the_loss_of_the_whole(drawings: None, tmp_pat
     lengths = batch["attention_mask"].sum(1)
     assert torch.equal(lengths, lengths.sort().values)
     with torch.no_grad():
-        whole = module(**batch).loss
-        parts = stage.loss(module, batch)[0]
-    assert torch.allclose(whole, parts, atol=1e-5)
-    widths = [part["input_ids"].shape[1] for part, _ in language.like_lengths(batch, 5)]
+        whole = module(**batch)[0].loss
+        _, parts = stage.loss(module, batch)
+    assert torch.allclose(whole, parts["answer"], atol=1e-5)
+    widths = [part["input_ids"].shape[1] for part, _ in rows.like_lengths(batch, 5)]
     assert widths[0] < widths[-1] == batch["input_ids"].shape[1]
 
 
@@ -64,10 +64,30 @@ def test_disturbed_slots_stay_shares(drawings: None) -> None:
     slots[:, 0] = 1
     slots[3, 0], slots[3, 7] = 0.2, 0.8
     for _ in range(30):
-        seen = language.disturb(rng, slots)
+        seen = rows.disturb(rng, slots)
         assert seen.min() >= 0
         assert np.allclose(seen.sum(1), 1, atol=1e-5)
         assert seen[3, 7] > 0.3
+
+
+def test_what_is_to_be_read_in_a_scene_is_where_it_stands(drawings: None, tmp_path: Path) -> None:
+    from huayu.data.layouts import Scene, Thing, oracle_slots
+    from huayu.training.mini_chat.architecture import vocabulary_of
+
+    left, right = Thing(0, 0, -1, 0.2, 0.5, 0.4), Thing(5, 0, -1, 0.8, 0.5, 0.4)
+    scene = Scene(0, (left, right))
+    slots, _ = oracle_slots(scene)
+    labels = reading.reading_labels([scene, None], [slots, slots])
+    grid = labels["order"][0].view(4, 4)
+    assert set(grid[:, 0].tolist()) <= {0, -100}
+    assert set(grid[:, 3].tolist()) <= {1, -100}
+    assert grid[1, 0] == 0
+    assert grid[1, 3] == 1
+    assert labels["sides"][0].view(4, 4, 4)[1, 0].tolist() == [1, 0, 0, 0], "leftmost; neither is above the other"
+    assert (labels["order"][1] == -100).all(), "no scene, nothing to read"
+    vocabulary = vocabulary_of(str(tmp_path / "vocab.txt"))
+    named = reading.nouns(vocabulary)
+    assert named[vocabulary.ids[" dog"]] == named[vocabulary.ids["狗"]] == 1
 
 
 def test_the_eye_knows_where_its_things_are(drawings: None) -> None:
@@ -123,7 +143,7 @@ def test_rows_ask_a_turn_after_those_before_it(tmp_path: Path) -> None:
 
     vocabulary = vocabulary_of(str(tmp_path / "vocab.txt"))
     turns = [Turn("name", "en", "What is this?", "This is a dog."), Turn("edible", "en", "Can you eat it?", "No.")]
-    packed = language.rows_of(turns, 1, vocabulary, picture=False)
+    packed = rows.rows_of(turns, 1, vocabulary, picture=False)
     assert not packed.image_bounds
     text = vocabulary.decode(packed.input_ids)
     assert "User: What is this?\nAI: This is a dog.\n" in text

@@ -17,6 +17,7 @@ from huayu.data.world import OUTSIDE
 
 CELL = 0.25  # things whose centres are this far apart are told apart by left, right, top and bottom
 COUNT_SHARES = (0.42, 0.24, 0.20, 0.14)  # of scenes with one, two, three, four things
+MOST_THINGS = len(COUNT_SHARES)
 OUTSIDE_SHARE = 0.1  # of things
 
 

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from huayu.data import world
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.scenes import Scene, Sprites, draw_scene, oracle_slots
-from huayu.models.cpm_bee import BeeVocabulary, CpmBeeForCausalLM, PackedItem, collate, pack
+from huayu.models.cpm_bee import BeeVocabulary, CpmBeeForCausalLM, collate
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import (
     GRID,
@@ -26,23 +27,14 @@ from huayu.training.mini_chat.architecture import (
     text_config,
     vocabulary_of,
 )
+from huayu.training.mini_chat.reading import LABELS, ReadingHeads, nouns, reading_labels
+from huayu.training.mini_chat.rows import context_of, disturb, like_lengths, mentions, rows_of
 from huayu.training.mini_chat.scoring import right_answers
 
 # Scaled linears and embeddings have unit variance and are divided by sqrt(width) when used, so their steps are larger.
 SCALED_RATE = 16.0
 QUIET = 0.2
 NAME_SCALE = 2.0  # makes the mean of a few embeddings about as long as one of them
-_PER_TOKEN = (
-    "input_ids",
-    "token_subscripts",
-    "attention_mask",
-    "is_context",
-    "segment_ids",
-    "num_segments",
-    "position_ids",
-    "image_token_index",
-    "labels",
-)
 BLIND_SHARE = 0.04  # of dialogues are held without a picture
 
 Sample = tuple[Scene | None, Sequence[Turn], int]  # what is seen, what is said, which turn is asked
@@ -87,21 +79,26 @@ class Reader(nn.Module):
         config = text_config(len(vocabulary))
         self.language_model = CpmBeeForCausalLM(config)
         self.words = SlotWords(config.hidden_size, names_of(vocabulary))
+        self.reading = ReadingHeads(config.hidden_size)
         nn.init.zeros_(self.language_model.model.position_bias.weight)
         for layer in self.language_model.model.layers:  # blocks must not drown the embeddings, which start small
             nn.init.normal_(layer.attention.o_proj.weight, std=QUIET)
             nn.init.normal_(layer.mlp.down_proj.weight, std=QUIET)
         scale_rates(self.language_model)
 
-    def forward(self, slots: Tensor, background: Tensor, loss_only: bool = True, **inputs: Tensor) -> object:
-        """The language model's output for rows whose picture tokens are the slots' words."""
+    def forward(
+        self, slots: Tensor, background: Tensor, loss_only: bool = True, **inputs: Tensor
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """The language model's output for rows whose picture tokens are the slots' words, and losses of reading."""
         model = self.language_model
+        labels = {name: inputs.pop(name) for name in LABELS}
         embeds = model.model.embed(inputs.pop("input_ids"), None, None)
         index = inputs.pop("image_token_index")
         seen = self.words(slots, background, model.model.embed_tokens.weight).to(embeds.dtype)
         place = index.clamp(min=0)[..., None].expand(-1, -1, seen.shape[-1])
         embeds = torch.where((index >= 0)[..., None], seen.gather(1, place), embeds)
-        return model(inputs_embeds=embeds, loss_only=loss_only, **inputs)
+        out = model(inputs_embeds=embeds, loss_only=loss_only, output_hidden_states=True, **inputs)
+        return out, self.reading.losses(out.hidden_states, index, labels)
 
 
 def scale_rates(model: CpmBeeForCausalLM) -> None:
@@ -111,53 +108,12 @@ def scale_rates(model: CpmBeeForCausalLM) -> None:
             parameter.lr_scale = SCALED_RATE  # type: ignore[attr-defined]
 
 
-def context_of(turns: Sequence[Turn]) -> str:
-    """Earlier turns as the published chat writes them. Source: spec viscpm §3.4."""
-    return "".join(f"User: {turn.question}\nAI: {turn.answer}\n" for turn in turns)
-
-
-def rows_of(turns: Sequence[Turn], last: int, vocabulary: BeeVocabulary, picture: bool) -> PackedItem:
-    """One packed row that asks turn ``last`` after the turns before it."""
-    item = {
-        **({"image": "<unk>" * NUM_QUERIES} if picture else {}),
-        "context": context_of(turns[:last]),
-        "question": turns[last].question,
-        "<ans>": turns[last].answer,
-    }
-    return pack(item, vocabulary)
-
-
-def like_lengths(batch: Batch, rows: int = 16) -> Iterator[tuple[Batch, Tensor]]:
-    """Parts of right-padded rows sorted by length, without needless padding, with their share of the labels.
-
-    The batch itself stays a fair draw; batches of like lengths would each teach a few skills and unteach the others.
-    """
-    labels = (batch["labels"] != -100).sum()
-    for start in range(0, len(batch["labels"]), rows):
-        part = {name: value[start : start + rows] for name, value in batch.items()}
-        width = int(part["attention_mask"].sum(1).max())
-        part = {name: value[:, :width] if name in _PER_TOKEN else value for name, value in part.items()}
-        yield part, (part["labels"] != -100).sum() / labels
-
-
-def disturb(rng: np.random.Generator, slots: np.ndarray) -> np.ndarray:
-    """Make ideal slots (S, C) as unsure as a real eye's: fainter, with some mass on a wrong class."""
-    slots = slots.copy()
-    things = slots[:, 1:] * rng.uniform(0.75, 1.1, (len(slots), 1)).astype(np.float32)
-    if rng.random() < 0.3:
-        wrong = rng.integers(things.shape[1])
-        cells = things.sum(1) * np.float32(rng.uniform(0, 0.3))
-        things *= 1 - np.float32(rng.uniform(0, 0.3))
-        things[:, wrong] += cells
-    slots[:, 1:] = things
-    total = things.sum(1, keepdims=True)
-    slots[:, 1:] /= np.maximum(total, 1)
-    slots[:, :1] = 1 - np.minimum(total, 1)
-    return slots
-
-
 class LanguageStage:
-    """Learn to talk in both languages about slots. ``data``: folder of the packed drawings (for their outlines)."""
+    """Learn to talk in both languages about slots.
+
+    ``data``: folder of the packed drawings (for their outlines); ``start``: an earlier export to go on from;
+    ``reading``: weight of the losses of :class:`ReadingHeads` beside that of the answers.
+    """
 
     def __init__(
         self,
@@ -165,11 +121,13 @@ class LanguageStage:
         data: str = ".cache/pictograms",
         vocabulary: str = "runs/mini_chat/vocab.txt",
         start: str = "",
+        reading: float = 0.5,
         weights: dict[str, float] | None = None,
     ) -> None:
-        self.seed, self.start, self.weights = seed, start, weights
+        self.seed, self.start, self.reading, self.weights = seed, start, reading, weights
         self.sprites = Sprites.load(sprites_file(data))
         self.vocabulary = vocabulary_of(vocabulary)
+        self.nouns = nouns(self.vocabulary)
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
@@ -197,19 +155,27 @@ class LanguageStage:
     def tensors(self, samples: Sequence[Sample], rng: np.random.Generator | None) -> Batch:
         """Rows of (scene or None, dialogue, turn asked); disturbed when ``rng`` is given."""
         unseen = np.zeros((NUM_SLOTS, NUM_CLASSES), np.float32)
-        slots = [unseen if scene is None else oracle_slots(scene, self.sprites, GRID)[0] for scene, _, _ in samples]
-        if rng is not None:
-            slots = [disturb(rng, s) for s in slots]
+        true = [unseen if scene is None else oracle_slots(scene, self.sprites, GRID)[0] for scene, _, _ in samples]
+        slots = true if rng is None else [disturb(rng, s) for s in true]
         packed = [rows_of(turns, last, self.vocabulary, scene is not None) for scene, turns, last in samples]
+        rows = collate(packed, self.vocabulary, with_labels=True)
         return {
-            **collate(packed, self.vocabulary, with_labels=True),
+            **rows,
+            **reading_labels([scene for scene, _, _ in samples], true),
+            "mention": mentions(rows, self.nouns),
             "slots": torch.from_numpy(np.stack(slots)),
             "background": torch.tensor([scene.background if scene else 0 for scene, _, _ in samples]),
         }
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        loss = sum(share * module(**part).loss for part, share in like_lengths(batch))
-        return loss, {"answer": loss}  # type: ignore[dict-item, return-value]
+        total = torch.zeros(())
+        parts: dict[str, Tensor] = {}
+        for part, share in like_lengths(batch):
+            out, reading = module(**part)
+            total = total + share * out.loss
+            for name, value in reading.items():
+                parts[name] = parts.get(name, 0) + share * value
+        return total + self.reading * sum(parts.values()), {"answer": total, **parts}
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
         """Exact whole answers by skill and language, on held pairs and undisturbed slots."""
@@ -224,7 +190,7 @@ class LanguageStage:
         for start in range(0, len(samples), 64):
             batch = self.tensors(samples[start : start + 64], None)
             batch = {name: value.to(device) for name, value in batch.items()}
-            logits = module(**batch, loss_only=False).logits
+            logits = module(**batch, loss_only=False)[0].logits
             right += right_answers(logits, batch["labels"]).tolist()
         figures: dict[str, list[bool]] = {}
         for (_, turns, last), ok in zip(samples, right, strict=True):

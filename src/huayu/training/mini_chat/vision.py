@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from huayu.data.layouts import MOST_THINGS, OUTSIDE_SHARE
 from huayu.data.scenes import GRID as PATCH_GRID
-from huayu.data.layouts import OUTSIDE_SHARE
 from huayu.data.scenes import Composed, Sprites, compose, oracle_slots
 from huayu.models.beit3 import Beit3Model
 from huayu.training.loop import Batch
@@ -28,7 +28,6 @@ from huayu.training.mini_chat.architecture import (
 )
 
 SIZE = vision_config().image_size
-MOST_THINGS = 4
 
 
 class SlotEye(nn.Module):

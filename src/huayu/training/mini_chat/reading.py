@@ -1,0 +1,94 @@
+"""What must be found in a scene before one can speak of it, as losses that exist only in training.
+
+At each slot: which thing in order it shows, and whether that thing is the outermost to a side. At each noun of the
+text: the slots where such a thing is. Yes and no, sides and lists are then a matter of words; from the answers alone
+a small model finds these by chance, and late.
+"""
+
+# B rows, T tokens, S slots, C classes, D width
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from huayu.data import world
+from huayu.data.answers import SIDES
+from huayu.data.layouts import MOST_THINGS, Scene, extreme
+from huayu.models.cpm_bee import BeeVocabulary
+from huayu.training.loop import Batch
+from huayu.training.mini_chat.architecture import NUM_SLOTS
+
+SHOWN = 0.12  # share of a slot from which on it shows a thing
+LABELS = ("mention", "order", "sides", "shares")
+IGNORED = -100
+
+
+class ReadingHeads(nn.Module):
+    """Linear readings of the states after half of the blocks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.order = nn.Linear(width, MOST_THINGS)
+        self.sides = nn.Linear(width, len(SIDES))
+        self.cells = nn.Linear(width, NUM_SLOTS)
+
+    def losses(self, states: Sequence[Tensor], index: Tensor, labels: Batch) -> dict[str, Tensor]:
+        """``states``: each block's (B, T, D); ``index`` (B, T): the slot that a token stands for, else -1."""
+        middle = states[len(states) // 2]
+        middle = F.rms_norm(middle.float(), middle.shape[-1:])
+        is_slot = (index >= 0) & (index < NUM_SLOTS)
+        seen = is_slot.any(1)
+        slots = middle[is_slot].view(-1, NUM_SLOTS, middle.shape[-1])
+        order, sides = labels["order"][seen], labels["sides"][seen]
+        shown = order != IGNORED
+        row, column = ((labels["mention"] > 0) & seen[:, None]).nonzero(as_tuple=True)
+        there = labels["shares"][row, :, labels["mention"][row, column]] > SHOWN
+        return {
+            "order": _mean(F.cross_entropy(self.order(slots)[shown], order[shown], reduction="none")),
+            "sides": _mean(
+                F.binary_cross_entropy_with_logits(self.sides(slots)[shown], sides[shown], reduction="none")
+            ),
+            "cells": _mean(
+                F.binary_cross_entropy_with_logits(self.cells(middle[row, column]), there.float(), reduction="none")
+            ),
+        }
+
+
+def _mean(losses: Tensor) -> Tensor:
+    """The mean, zero where there is nothing."""
+    return losses.sum() / max(losses.numel(), 1)
+
+
+def nouns(vocabulary: BeeVocabulary) -> Tensor:
+    """(V,) the class that a token names when it ends one thing's name and no other's, else 0."""
+    named = torch.zeros(len(vocabulary), dtype=torch.long)
+    for number, concept in enumerate(world.CONCEPTS, 1):
+        for name in (" " + concept.en, concept.zh, *(" " + alias for alias in concept.aliases_en), *concept.aliases_zh):
+            last = vocabulary.encode(name)[0][-1]
+            named[last] = number if named[last] in (0, number) else -1
+    return named.clamp(min=0)
+
+
+def reading_labels(scenes: Sequence[Scene | None], shares: Sequence[np.ndarray]) -> Batch:
+    """For rows about these scenes, with true slots (S, C) each: order (B, S), sides (B, S, 4), shares (B, S, C)."""
+    order = np.full((len(scenes), NUM_SLOTS), IGNORED)
+    sides = np.zeros((len(scenes), NUM_SLOTS, len(SIDES)), np.float32)
+    for i, (scene, slots) in enumerate(zip(scenes, shares, strict=True)):
+        if scene is None:
+            continue
+        outermost = [extreme(scene, side) for side in SIDES]
+        for number, thing in enumerate(scene.things):
+            column = thing.concept + 1 if thing.concept >= 0 else slots.shape[1] - 1
+            cells = (slots[:, column] > SHOWN) & (slots[:, 1:].argmax(1) == column - 1)
+            order[i, cells] = number
+            sides[i, cells] = [thing == other for other in outermost]
+    return {
+        "order": torch.from_numpy(order),
+        "sides": torch.from_numpy(sides),
+        "shares": torch.from_numpy(np.stack(shares)),
+    }

@@ -1,0 +1,79 @@
+"""Rows of dialogues as the language model takes them, in parts of like length, and slots as unsure as an eye's."""
+
+# B rows, T tokens, S slots, C classes, V vocabulary
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from huayu.data.dialogues import Turn
+from huayu.models.cpm_bee import BeeVocabulary, PackedItem, pack
+from huayu.training.loop import Batch
+from huayu.training.mini_chat.architecture import NUM_QUERIES
+
+_PER_TOKEN = (
+    "input_ids",
+    "token_subscripts",
+    "attention_mask",
+    "is_context",
+    "segment_ids",
+    "num_segments",
+    "position_ids",
+    "image_token_index",
+    "labels",
+    "mention",
+)
+
+
+def context_of(turns: Sequence[Turn]) -> str:
+    """Earlier turns as the published chat writes them. Source: spec viscpm §3.4."""
+    return "".join(f"User: {turn.question}\nAI: {turn.answer}\n" for turn in turns)
+
+
+def rows_of(turns: Sequence[Turn], last: int, vocabulary: BeeVocabulary, picture: bool) -> PackedItem:
+    """One packed row that asks turn ``last`` after the turns before it."""
+    item = {
+        **({"image": "<unk>" * NUM_QUERIES} if picture else {}),
+        "context": context_of(turns[:last]),
+        "question": turns[last].question,
+        "<ans>": turns[last].answer,
+    }
+    return pack(item, vocabulary)
+
+
+def like_lengths(batch: Batch, rows: int = 16) -> Iterator[tuple[Batch, Tensor]]:
+    """Parts of right-padded rows sorted by length, without needless padding, with their share of the labels.
+
+    The batch itself stays a fair draw; batches of like lengths would each teach a few skills and unteach the others.
+    """
+    labels = (batch["labels"] != -100).sum()
+    for start in range(0, len(batch["labels"]), rows):
+        part = {name: value[start : start + rows] for name, value in batch.items()}
+        width = int(part["attention_mask"].sum(1).max())
+        part = {name: value[:, :width] if name in _PER_TOKEN else value for name, value in part.items()}
+        yield part, (part["labels"] != -100).sum() / labels
+
+
+def mentions(rows: Batch, named: Tensor) -> Tensor:
+    """(B, T): the class that a token of the context names, else 0; ``named`` (V,) is of :func:`nouns`."""
+    ids = rows["input_ids"].clamp(max=len(named) - 1)
+    return named[ids] * rows["is_context"].long()
+
+
+def disturb(rng: np.random.Generator, slots: np.ndarray) -> np.ndarray:
+    """Make ideal slots (S, C) as unsure as a real eye's: fainter, with some mass on a wrong class."""
+    slots = slots.copy()
+    things = slots[:, 1:] * rng.uniform(0.75, 1.1, (len(slots), 1)).astype(np.float32)
+    if rng.random() < 0.3:
+        wrong = rng.integers(things.shape[1])
+        cells = things.sum(1) * np.float32(rng.uniform(0, 0.3))
+        things *= 1 - np.float32(rng.uniform(0, 0.3))
+        things[:, wrong] += cells
+    slots[:, 1:] = things
+    total = things.sum(1, keepdims=True)
+    slots[:, 1:] /= np.maximum(total, 1)
+    slots[:, :1] = 1 - np.minimum(total, 1)
+    return slots
