@@ -1,0 +1,48 @@
+"""From the text encoder's states to what the UNet is told."""
+
+# B batch, T tokens, D width of the text encoder, C width of the UNet's cross attention, S side of the latents
+
+from __future__ import annotations
+
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+
+class ConditioningHead(ModelMixin, ConfigMixin):
+    """Linear without bias, then LayerNorm: the published ``trans_block``. Source: spec viscpm §5.1."""
+
+    @register_to_config
+    def __init__(self, input_dim: int = 4096, output_dim: int = 1024, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.proj = nn.Linear(input_dim, output_dim, bias=False)
+        self.norm = nn.LayerNorm(output_dim, eps=eps)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(B, T, D) → (B, T, C)."""
+        return self.norm(self.proj(states))
+
+
+class CanvasHead(ModelMixin, ConfigMixin):
+    """A rough picture straight from the text, for small models only: the UNet gets it beside the noisy latents.
+
+    The published model has none.
+    """
+
+    @register_to_config
+    def __init__(self, input_dim: int, channels: int, size: int, hidden_dim: int = 768) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(input_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, channels * size * size),
+        )
+
+    def forward(self, prompt_embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, C) and (B, T), true for the prompt's own tokens → canvas (B, channels, S, S), pooled (B, C)."""
+        weight = mask.to(prompt_embeds.dtype)[..., None]
+        pooled = (prompt_embeds * weight).sum(1) / weight.sum(1).clamp(min=1)
+        side = self.config.size
+        return self.layers(pooled).view(len(pooled), self.config.channels, side, side), pooled
