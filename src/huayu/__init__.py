@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         OutOfMemory,
         PromptError,
     )
+    from huayu.paint import Painter, PaintOptions, PaintResult, contact_sheet, load_paint
     from huayu.types import Usage, Verdict
 
 __all__ = [
@@ -36,11 +37,16 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutOfMemory",
+    "PaintOptions",
+    "PaintResult",
+    "Painter",
     "PromptError",
     "Usage",
     "Verdict",
     "__version__",
+    "contact_sheet",
     "load_chat",
+    "load_paint",
 ]
 
 _HOME = {
@@ -58,6 +64,7 @@ _HOME = {
         ),
         "huayu.errors",
     ),
+    **dict.fromkeys(("PaintOptions", "PaintResult", "Painter", "contact_sheet", "load_paint"), "huayu.paint"),
     **dict.fromkeys(("Usage", "Verdict"), "huayu.types"),
 }
 

@@ -40,12 +40,13 @@ class OptionError(HuayuError, ValueError):
 
 
 class OutOfMemory(HuayuError):
-    """The device has not enough memory for this."""
+    """The device has not enough memory for this. ``hint_en``, ``hint_zh``: what to try."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The device is out of memory; try a smaller format (--dtype float16), fewer beams, a shorter answer, "
-            "or CUDA_MEMORY_CPMBEE_MAX to keep part of the model in main memory.",
-            "设备内存不足；可改用更小的数据格式（--dtype float16）、更少的束、更短的答案，"
-            "或设置 CUDA_MEMORY_CPMBEE_MAX 让部分模型留在主内存。",
-        )
+    def __init__(
+        self,
+        hint_en: str = "try a smaller format (--dtype float16), fewer beams, a shorter answer, "
+        "or CUDA_MEMORY_CPMBEE_MAX to keep part of the model in main memory",
+        hint_zh: str = "可改用更小的数据格式（--dtype float16）、更少的束、更短的答案，"
+        "或设置 CUDA_MEMORY_CPMBEE_MAX 让部分模型留在主内存",
+    ) -> None:
+        super().__init__(f"The device is out of memory; {hint_en}.", f"设备内存不足；{hint_zh}。")

@@ -10,21 +10,17 @@ from typing import Annotated
 
 import typer
 
+from huayu.cli.common import AsJson, Device, Dtype, Model, Quantize, Vocab
+from huayu.cli.paint import paint
+
 app = typer.Typer(
     name="huayu",
-    help="Talk about pictures in Chinese and English · 中英双语看图说话",
+    help="Talk about pictures and paint them, in Chinese and English · 中英双语看图说话与作画",
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Model = Annotated[str | None, typer.Option(help="Name, folder, file or hub id · 模型名、文件夹、文件或 hub id")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps · 设备")]
-Dtype = Annotated[str | None, typer.Option(help="float32, float16, bfloat16 · 数据格式")]
-Quantize = Annotated[str | None, typer.Option(help="int8, int4 · 量化")]
-Vocab = Annotated[Path | None, typer.Option(help="Vocabulary of a published model · 已发布模型的词表")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line · 每行一个 JSON 对象")]
 
 
 @app.command()
@@ -66,6 +62,9 @@ def chat(
     loading = {"device": device, "dtype": dtype, "quantize": quantize, "vocab": vocab}
     pictures = [source for source in (picture, *(more or ())) if source]
     command.run(pictures, question, model, loading, options, as_json=as_json, quiet=quiet)
+
+
+app.command()(paint)
 
 
 @app.command()

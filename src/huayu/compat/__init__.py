@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from huayu.compat.viscpm import VisCPMChat
+    from huayu.compat.viscpm_paint import VisCPMPaint
 
-__all__ = ["VisCPMChat"]
+_HOME = {"VisCPMChat": "viscpm", "VisCPMPaint": "viscpm_paint"}
+__all__ = ["VisCPMChat", "VisCPMPaint"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from huayu.compat import viscpm
-
-    return getattr(viscpm, name)
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

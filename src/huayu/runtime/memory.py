@@ -111,16 +111,16 @@ def _bytes(module: nn.Module) -> int:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
-    """Turns the failures of torch that mean a full device into OutOfMemory."""
+def guarded(*hint: str) -> Iterator[None]:
+    """Turns the failures of torch that mean a full device into OutOfMemory with this ``hint`` (English, Chinese)."""
     try:
         yield
     except MemoryError as problem:
-        raise OutOfMemory from problem
+        raise OutOfMemory(*hint) from problem
     except RuntimeError as problem:
         # torch.OutOfMemoryError on a GPU; on the CPU a plain RuntimeError of its allocator.
         if type(problem).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(problem):
-            raise OutOfMemory from problem
+            raise OutOfMemory(*hint) from problem
         raise
 
 

@@ -1,0 +1,90 @@
+"""Opening a model that paints, whatever it is: embedded, published, a folder, a file, or another library's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huayu.errors import ModelError
+from huayu.paint.painter import Painter
+
+if TYPE_CHECKING:
+    import torch
+
+    from huayu.checkpoints.find import Source
+    from huayu.ranking import Ranker
+    from huayu.safety import Guard
+
+Progress = Callable[[int, int], None]
+
+
+def load_paint(
+    model: str | Path | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    quantize: str | None = None,
+    vocab: str | Path | None = None,
+    vae: str | Path | None = None,
+    safety: Guard | str | None = "default",
+    ranker: Ranker | str | Path | None = None,
+    progress: Progress | None = None,
+) -> Painter:
+    """A :class:`Painter`.
+
+    ``model``: None (the one in the package), a name of ``huayu models``, a folder, a published file, or a hub id of any
+    text-to-image pipeline of diffusers. ``device``: None takes CUDA or Apple's GPU if there is one. ``dtype``: None
+    takes float32 on the CPU, else float16. ``vocab``, ``vae``: vocabulary file and folder of the VAE for a published
+    model, where they do not lie beside it. ``safety``: what happens to what the checks find (``"block"``, which is the
+    default, ``"blur"``, ``"allow"``), a guard of your own, or None for no checks. ``ranker``: folder or hub id of a
+    CLIP or a Chinese-CLIP, which chooses among candidates. ``progress(done, total)`` is told bytes.
+
+    Raises ModelError and CheckpointError; nothing half-loaded stays.
+    """
+    if quantize is not None:
+        raise ModelError(
+            f"quantize={quantize!r} is not available in this version; try --dtype float16.",
+            f"此版本尚不支持 quantize={quantize!r}；可尝试 --dtype float16。",
+        )
+    from huayu.checkpoints.find import locate
+    from huayu.ranking import open_ranker
+    from huayu.runtime.device import pick_device, pick_dtype
+    from huayu.runtime.memory import guarded
+    from huayu.safety import settle_guard
+
+    where = pick_device(device)
+    number_format = pick_dtype(dtype, where)
+    source = locate(model, kind="paint")
+    chooser = open_ranker(ranker) if isinstance(ranker, str | Path) else ranker
+    guard = settle_guard(safety, source.folder)
+    with guarded():
+        if source.form == "folder" and source.family is None:
+            pipeline = open_diffusers(source, where, number_format)
+        else:
+            from huayu.models.viscpm_paint import open_pipeline
+
+            pipeline = open_pipeline(source, number_format, where, vocab=vocab, vae=vae, progress=progress)
+    return Painter(pipeline, source.name, guard, chooser)
+
+
+def open_diffusers(source: Source, device: torch.device, dtype: torch.dtype) -> Any:
+    """Any text-to-image pipeline; nothing of its own code runs. Raises ModelError.
+
+    Its safety checker, which would hand out black pictures without a word, is left to the guard.
+    """
+    from diffusers import AutoPipelineForText2Image
+
+    try:
+        pipeline = AutoPipelineForText2Image.from_pretrained(
+            source.path, torch_dtype=dtype, local_files_only=True, trust_remote_code=False
+        )
+    except (ValueError, KeyError, AttributeError, ImportError, OSError, RuntimeError) as problem:
+        first = str(problem).strip().split("\n")[0]
+        raise ModelError(
+            f"{source.name} cannot be opened as a text-to-image pipeline: {first}",
+            f"无法以文生图管线打开 {source.name}：{first}",
+        ) from problem
+    if getattr(pipeline, "safety_checker", None) is not None:
+        pipeline.safety_checker = None
+    return pipeline.to(device)
