@@ -55,6 +55,9 @@ def measure(threads: int, batch: int, scale: Scale) -> dict[str, Any]:
     """The figures of one case, in this process."""
     import torch
 
+    from huayu.runtime.allocator import keep_freed_memory
+
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(threads)
     suffix = (f"_t{threads}" if threads > 1 else "") + (f"_b{batch}" if batch > 1 else "")
     with torch.inference_mode():

@@ -154,8 +154,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     """The exit code; every expected failure is one plain sentence on stderr."""
     from huayu.errors import HuayuError
+    from huayu.runtime.allocator import keep_freed_memory
     from huayu.runtime.language import say
 
+    keep_freed_memory()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice is for programmers
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a locale without Chinese must cost characters, not the answer
