@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from huayu import embedded
-from huayu.checkpoints import hub, published, sniff
+from huayu.checkpoints import hub, pipelines, published, sniff
 from huayu.errors import CheckpointError, ModelError
 
 
@@ -18,10 +18,10 @@ from huayu.errors import CheckpointError, ModelError
 class Source:
     """Where a model lies.
 
-    ``form``: ``"folder"`` (config.json and weights under its model's own names) or ``"state_dict"`` (weights under the
-    published names). ``path``: that folder, or the file of weights. ``family``: a key of the table of families; None
-    for a folder of another library's model, or for a file whose keys have not been looked at. ``name``: what it was
-    asked for by. ``revision``: the commit, for what came from a hub.
+    ``form``: ``"folder"`` (config.json or a pipeline's model_index.json, and weights under their model's own names) or
+    ``"state_dict"`` (weights under the published names). ``path``: that folder, or the file of weights. ``family``: a
+    key of the table of families; None for a folder of another library's model, or for a file whose keys have not been
+    looked at. ``name``: what it was asked for by. ``revision``: the commit, for what came from a hub.
     """
 
     path: Path
@@ -52,12 +52,12 @@ def locate(name: str | Path | None = None, kind: str = "chat") -> Source:
         return _embedded(text, kind)
     path = Path(name).expanduser()
     if path.is_dir():
-        return _in_folder(path, text)
+        return _of_kind(_in_folder(path, text), kind)
     if path.is_file():
         return _in_file(path, text)
     if _looks_like_a_path(name, text):
         raise CheckpointError(f"There is no file or folder {text}.", f"没有文件或文件夹 {text}。")
-    return _from_hub(text, kind)
+    return _of_kind(_from_hub(text, kind), kind)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
@@ -78,12 +78,22 @@ def _embedded(name: str, kind: str) -> Source:
     if embedded.EMBEDDED[name] != kind:
         raise ModelError(f"{name} is not a model for {kind}.", f"{name} 不是用于 {kind} 的模型。")
     folder = embedded.folder(name)
-    if not (folder / "config.json").is_file():
+    if not any((folder / index).is_file() for index in ("config.json", pipelines.INDEX)):
         raise ModelError(f"The weights of {name} are not in this installation.", f"此安装中没有 {name} 的权重。")
     return _in_folder(folder, name)
 
 
+def _of_kind(source: Source, kind: str) -> Source:
+    if kind == "chat" and (source.path / pipelines.INDEX).is_file():
+        raise ModelError(f"{source.name} is not a model for chat.", f"{source.name} 不是用于 chat 的模型。")
+    return source
+
+
 def _in_folder(folder: Path, name: str, revision: str | None = None) -> Source:
+    if (folder / pipelines.INDEX).is_file():
+        pipelines.require_complete(folder)
+        ours = pipelines.class_of(folder) == "VisCPMPaintPipeline"
+        return Source(folder, "folder", "viscpm_paint" if ours else None, name, revision)
     config = read_config(folder)
     model_type = str((config or {}).get("model_type", ""))
     if model_type in published.PUBLISHED_MODEL_TYPES or not model_type:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huayu.checkpoints import sniff
+from huayu.checkpoints import pipelines, sniff
 from huayu.errors import CheckpointError, ModelError
 
 HOME_ENDPOINT = "https://huggingface.co"
@@ -75,7 +75,12 @@ def fetch(repo: str, revision: str | None = None, files: Sequence[str] = ()) -> 
 
 
 def choose(listing: Sequence[str], files: Sequence[str] = ()) -> list[str]:
-    """Which of a repository's files to take: text at the top level, and one set of weights. ModelError if none."""
+    """Which of a repository's files to take: text at the top level, and one set of weights. ModelError if none.
+
+    Of a pipeline of diffusers all its parts.
+    """
+    if pipelines.INDEX in listing and not files:
+        return pipelines.choose(listing)
     top = [name for name in listing if "/" not in name]
     weights = list(files) or _weights(top)
     absent = [name for name in weights if name not in listing]
@@ -128,7 +133,9 @@ def _cached(repo: str, revision: str, files: Sequence[str]) -> tuple[Fetched | N
         if missing := [name for name in files if not (snapshot / name).is_file()]:
             reason = f"half a download: {half[0].name}" if half else f"{missing[0]} is missing"
             return None, reason
-        if not files:
+        if (snapshot / pipelines.INDEX).is_file() and not files:
+            pipelines.require_complete(snapshot)
+        elif not files:
             sniff.weight_files(snapshot)
     except CheckpointError as error:
         return None, f"half a download: {half[0].name}" if half else error.en.rstrip(".")

@@ -47,6 +47,7 @@ def load_paint(
             f"quantize={quantize!r} is not available in this version; try --dtype float16.",
             f"此版本尚不支持 quantize={quantize!r}；可尝试 --dtype float16。",
         )
+    from huayu.checkpoints import pipelines
     from huayu.checkpoints.find import locate
     from huayu.ranking import open_ranker
     from huayu.runtime.device import pick_device, pick_dtype
@@ -56,6 +57,8 @@ def load_paint(
     where = pick_device(device)
     number_format = pick_dtype(dtype, where)
     source = locate(model, kind="paint")
+    if source.form == "folder" and not (source.path / pipelines.INDEX).is_file():
+        raise ModelError(f"{source.name} cannot paint.", f"{source.name} 不能作画。")
     chooser = open_ranker(ranker) if isinstance(ranker, str | Path) else ranker
     guard = settle_guard(safety, source.folder)
     with guarded():
