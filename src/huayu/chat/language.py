@@ -1,12 +1,10 @@
-"""Traditional Chinese questions, and wishes for the answer's language. OpenCC is imported when first needed."""
+"""Traditional Chinese questions, and wishes for the answer's language."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
-from typing import Any
 
-from huayu.runtime.language import language_of
+from huayu.runtime.language import language_of, to_simplified, to_traditional
 
 # A phrase never reaches over one of these: what stands between two of them converts the same alone and in its text.
 _BREAK = re.compile(r"[^\u3400-\u9fff\uf900-\ufaff]")
@@ -16,23 +14,6 @@ _LATIN = re.compile(r"[A-Za-z]")
 _NOT_CHINESE = re.compile(r"[A-Za-z\n.,:;!?'\"]")
 _NOT_ENGLISH = re.compile(r"[\n\u3000-\u303f\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 _ASK_FOR = {"zh": "请用中文回答。", "en": "Please answer in English."}
-
-
-@lru_cache(maxsize=2)
-def _converter(direction: str) -> Any:
-    from opencc import OpenCC
-
-    return OpenCC(direction)
-
-
-def to_simplified(text: str) -> str:
-    """Simplified Chinese; other text stays."""
-    return _converter("t2s").convert(text) if language_of(text) == "zh" else text
-
-
-def to_traditional(text: str) -> str:
-    """Traditional Chinese; other text stays."""
-    return _converter("s2t").convert(text) if language_of(text) == "zh" else text
 
 
 def is_traditional(text: str) -> bool:

@@ -1,9 +1,14 @@
-"""Which language the screen speaks, and which language a question is in."""
+"""Which language the screen speaks, which a question is in, and the two ways to write Chinese.
+
+OpenCC is imported when first needed.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
+from typing import Any
 
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
@@ -23,3 +28,20 @@ def say(en: str, zh: str) -> str:
 def language_of(text: str) -> str:
     """``"zh"`` when the text holds a Han character, else ``"en"``."""
     return "zh" if _HAN.search(text) else "en"
+
+
+@lru_cache(maxsize=2)
+def _converter(direction: str) -> Any:
+    from opencc import OpenCC
+
+    return OpenCC(direction)
+
+
+def to_simplified(text: str) -> str:
+    """Simplified Chinese; other text stays."""
+    return _converter("t2s").convert(text) if language_of(text) == "zh" else text
+
+
+def to_traditional(text: str) -> str:
+    """Traditional Chinese; other text stays."""
+    return _converter("s2t").convert(text) if language_of(text) == "zh" else text
