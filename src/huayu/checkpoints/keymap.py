@@ -1,8 +1,8 @@
 """Names of tensors: published ⇄ ours, as anchored rules held as data.
 
 A rule is a pair of templates such as ``("llm.encoder.layers.{n}.x", "language_model.layers.{n}.x")``;
-``{n}`` stands for a decimal number and must occur equally often on both sides. A whole key matches
-or nothing does: there is no replacing inside strings.
+``{n}`` stands for a decimal number and ``{rest}`` for the rest of a name; both sides have the same ones in the same
+order. A whole key matches or nothing does: there is no replacing inside strings. The first rule that matches counts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, zip_longest
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,14 @@ class Dropped:
 
 @dataclass(frozen=True)
 class KeyMap:
-    """Rules (published template, our template) and templates dropped with a reason."""
+    """Rules (published template, our template) and templates dropped with a reason.
+
+    ``scope``: when given, the prefixes of what the format is about; a published key outside is dropped.
+    """
 
     rules: tuple[tuple[str, str], ...]
     dropped: Mapping[str, str]
+    scope: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, rules: Iterable[tuple[str, str]], dropped: Mapping[str, str] | None = None) -> KeyMap:
@@ -37,11 +42,17 @@ class KeyMap:
         rules = tuple((published + a, ours + b) for a, b in self.rules)
         return KeyMap(rules, {published + key: reason for key, reason in self.dropped.items()})
 
+    def within(self, *scope: str) -> KeyMap:
+        """The same map for files in which published code looks at keys with these prefixes only."""
+        return KeyMap(self.rules, self.dropped, scope)
+
     def __add__(self, other: KeyMap) -> KeyMap:
         return KeyMap(self.rules + other.rules, {**self.dropped, **other.dropped})
 
     def to_ours(self, key: str) -> str | Dropped | None:
         """Our name for a published key, ``Dropped``, or None when no rule knows it."""
+        if self.scope and not key.startswith(self.scope):
+            return Dropped(f"not part of the model, which is {', '.join(f'{prefix}*' for prefix in self.scope)}")
         for pattern, reason in self._drop_patterns:
             if pattern.fullmatch(key):
                 return Dropped(reason)
@@ -64,14 +75,19 @@ class KeyMap:
         return [(_pattern(b), a) for a, b in self.rules]
 
 
+_WILDCARDS = {"{n}": r"(\d+)", "{rest}": "(.+)"}
+_WILDCARD = re.compile("|".join(map(re.escape, _WILDCARDS)))
+
+
 def _pattern(template: str) -> re.Pattern[str]:
-    return re.compile(re.escape(template).replace(re.escape("{n}"), r"(\d+)"))
+    literal = map(re.escape, _WILDCARD.split(template))
+    found = [_WILDCARDS[wildcard] for wildcard in _WILDCARD.findall(template)]
+    return re.compile("".join(chain.from_iterable(zip_longest(literal, found, fillvalue=""))))
 
 
 def _translate(table: list[tuple[re.Pattern[str], str]], key: str) -> str | None:
     for pattern, template in table:
         if match := pattern.fullmatch(key):
-            for number in match.groups():
-                template = template.replace("{n}", number, 1)
-            return template
+            values = iter(match.groups())
+            return _WILDCARD.sub(lambda _: next(values), template)
     return None

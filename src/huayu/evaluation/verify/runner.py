@@ -24,6 +24,8 @@ KINDS = {
     "viscpm/generation": "generation:generation",
     "viscpm/position_bias": "tables:position_bias",
     "viscpm/tokenizer": "tables:tokenizer",
+    "viscpm/paint_text": "painting:paint_text",
+    "viscpm/unet_sampling": "painting:unet_sampling",
 }
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huayu.models.beit3.configuration import Beit3Config
+from huayu.models.cpm_bee.checkpoint import numbered, text_config
 from huayu.models.cpm_bee.configuration import CpmBeeConfig
 from huayu.models.viscpm_chat.configuration import VisCPMChatConfig
 
 _VISION_HEAD_DIM = 64  # of BEiT-3 in every size; the number of heads leaves no trace in the shapes
-_SEGMENT_BUCKETS = 256
 
 MODEL = "VisCPMChatForConditionalGeneration"
 
@@ -32,7 +31,7 @@ def configure(shapes: Shapes, settings: Mapping[str, Any] | None = None) -> VisC
     vision = settings.get("beit3")
     patch = shapes["vpm.beit3.vision_embed.proj.weight"][-1]
     return VisCPMChatConfig(
-        text_config=CpmBeeConfig.from_published(dict(text)) if text else _text(shapes),
+        text_config=CpmBeeConfig.from_published(dict(text)) if text else text_config(shapes, "llm."),
         vision_config=Beit3Config.from_published({"patch_size": patch, **vision}) if vision else _vision(shapes),
         num_query_tokens=shapes["query"][0],
     )
@@ -48,31 +47,11 @@ def processor(config: VisCPMChatConfig, vocabulary: Path) -> Any:
     return VisCPMChatProcessor(pictures, CpmBeeTokenizer(str(vocabulary)), config.num_query_tokens)
 
 
-def _text(shapes: Shapes) -> CpmBeeConfig:
-    vocab_size, hidden = shapes["llm.input_embedding.weight"]
-    buckets, heads = shapes["llm.position_bias.relative_attention_bias"]
-    layer = r"llm\.encoder\.layers\.(\d+)\."
-    attention = _numbered(shapes, layer + r"self_att\.self_attention\.project_q\.weight")
-    mlp = _numbered(shapes, layer + r"ffn\.ffn\.w_in\.w_0\.weight")
-    count = 1 + max(attention | mlp)
-    absent = [[n not in attention, n not in mlp] for n in range(count)]
-    return CpmBeeConfig(
-        vocab_size=vocab_size,
-        hidden_size=hidden,
-        num_hidden_layers=count,
-        num_attention_heads=heads,
-        head_dim=shapes[f"llm.encoder.layers.{min(attention)}.self_att.self_attention.project_q.weight"][0] // heads,
-        intermediate_size=shapes[f"llm.encoder.layers.{min(mlp)}.ffn.ffn.w_in.w_0.weight"][0],
-        position_bias_num_buckets=buckets - _SEGMENT_BUCKETS,
-        mask_modules=absent if any(map(any, absent)) else None,
-    )
-
-
 def _vision(shapes: Shapes) -> Beit3Config:
     hidden, _, _, patch = shapes["vpm.beit3.vision_embed.proj.weight"]
     # 2 unused rows, 1 for the class token, the rest is the square of patches.
     side = math.isqrt(shapes["vpm.beit3.encoder.embed_positions.A.weight"][0] - 3)
-    layers = _numbered(shapes, r"vpm\.beit3\.encoder\.layers\.(\d+)\.self_attn\.q_proj\.A\.weight")
+    layers = numbered(shapes, r"vpm\.beit3\.encoder\.layers\.(\d+)\.self_attn\.q_proj\.A\.weight")
     return Beit3Config(
         image_size=side * patch,
         patch_size=patch,
@@ -83,7 +62,3 @@ def _vision(shapes: Shapes) -> Beit3Config:
         max_query_positions=shapes["vpm.beit3.encoder.embed_positions.B.weight"][0],
         text_vocab_size=shapes.get("vpm.beit3.text_embed.weight", (0,))[0],
     )
-
-
-def _numbered(names: Iterable[str], pattern: str) -> set[int]:
-    return {int(match[1]) for name in names if (match := re.fullmatch(pattern, name))}

@@ -11,6 +11,11 @@ _WHERE = {
     "CanvasHead": "conditioning",
     "PromptEmbeds": "prompts",
     "SCHEDULERS": "schedulers",
+    "VisCPMPaintModel": "published",
+    "KEYMAP": "checkpoint",
+    "VAE_KEYMAP": "checkpoint",
+    "SIGNATURE": "checkpoint",
+    "open_pipeline": "opening",
 }
 __all__ = list(_WHERE)
 

@@ -211,7 +211,7 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
     @torch.no_grad()
     def decode(self, latents: Tensor, kept: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """(N, 4, h, w) → pixels (N, 3, H, W) float32 in [0, 1]; ``kept`` (pixels, mask): what inpainting leaves alone."""
+        """(N, 4, h, w) → (N, 3, H, W) float32 in [0, 1]; ``kept`` (pixels, mask): what inpainting leaves alone."""
         raw = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor, return_dict=False)[0]
         pixels = (raw.float() / 2 + 0.5).clamp(0, 1)
         if kept is None:
