@@ -90,6 +90,22 @@ def test_what_is_to_be_read_in_a_scene_is_where_it_stands(drawings: None, tmp_pa
     assert named[vocabulary.ids[" dog"]] == named[vocabulary.ids["狗"]] == 1
 
 
+def test_each_word_of_an_answer_looks_for_what_it_names_next(tmp_path: Path) -> None:
+    from huayu.data.dialogues import Turn
+    from huayu.training.mini_chat.architecture import NUM_CLASSES, vocabulary_of
+
+    vocabulary = vocabulary_of(str(tmp_path / "vocab.txt"))
+    answer = "There is a dog and something I do not know in the picture."
+    turns = [Turn("list", "en", "Is there a cat?", answer)]
+    batch = collate([rows.rows_of(turns, 0, vocabulary, picture=True)], vocabulary, with_labels=True)
+    about = reading.words_about_things(batch, reading.nouns(vocabulary), reading.strangers(vocabulary))
+    dog, cat, unknown = 1, 2, NUM_CLASSES - 1
+    asked = about["mention"][0]
+    assert asked[asked > 0].tolist() == [cat], "the question's noun; the answer's words are no context"
+    said = about["naming"][0][batch["labels"][0] != -100].tolist()
+    assert said == [dog] * 4 + [unknown] * 6 + [0] * (len(said) - 10)
+
+
 def test_the_eye_knows_where_its_things_are(drawings: None) -> None:
     stage = vision.VisionStage()
     batch = stage.batch(0, 8)

@@ -22,8 +22,8 @@ from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import sprites_file, vocabulary_of
 from huayu.training.mini_chat.joined import Joined, export_chat, fit_projector
 from huayu.training.mini_chat.language import BLIND_SHARE, scale_rates
-from huayu.training.mini_chat.reading import nouns, reading_labels
-from huayu.training.mini_chat.rows import mentions, rows_of
+from huayu.training.mini_chat.reading import nouns, reading_labels, strangers, words_about_things
+from huayu.training.mini_chat.rows import rows_of
 from huayu.training.mini_chat.vision import SIZE, tensors_of
 
 _SIGHT = ("pixels", "things", "where", "slots", "background")  # of pictures; all else is of rows
@@ -66,7 +66,7 @@ class JoinStage:
         self.sprites = Sprites.load(sprites_file(data))
         self.vocabulary_file = vocabulary
         self.vocabulary = vocabulary_of(vocabulary)
-        self.nouns = nouns(self.vocabulary)
+        self.nouns, self.strangers = nouns(self.vocabulary), strangers(self.vocabulary)
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
@@ -112,7 +112,7 @@ class JoinStage:
             **pictures,
             **rows,
             **reading_labels([None if i is None else scenes[i].scene for i in about], [slots[i or 0] for i in about]),
-            "mention": mentions(rows, self.nouns),
+            **words_about_things(rows, self.nouns, self.strangers),
             "picture": torch.tensor([i or 0 for i in about]),
         }
 

@@ -27,8 +27,8 @@ from huayu.training.mini_chat.architecture import (
     text_config,
     vocabulary_of,
 )
-from huayu.training.mini_chat.reading import LABELS, ReadingHeads, nouns, reading_labels
-from huayu.training.mini_chat.rows import context_of, disturb, like_lengths, mentions, rows_of
+from huayu.training.mini_chat.reading import LABELS, ReadingHeads, nouns, reading_labels, strangers, words_about_things
+from huayu.training.mini_chat.rows import context_of, disturb, like_lengths, rows_of
 from huayu.training.mini_chat.scoring import right_answers
 
 # Scaled linears and embeddings have unit variance and are divided by sqrt(width) when used, so their steps are larger.
@@ -84,6 +84,8 @@ class Reader(nn.Module):
         for layer in self.language_model.model.layers:  # blocks must not drown the embeddings, which start small
             nn.init.normal_(layer.attention.o_proj.weight, std=QUIET)
             nn.init.normal_(layer.mlp.down_proj.weight, std=QUIET)
+        for layer in self.language_model.model.layers[:2]:  # like attends to like: a noun to the slot of such a thing
+            layer.attention.k_proj.weight.data.copy_(layer.attention.q_proj.weight)
         scale_rates(self.language_model)
 
     def forward(
@@ -127,7 +129,7 @@ class LanguageStage:
         self.seed, self.start, self.reading, self.weights = seed, start, reading, weights
         self.sprites = Sprites.load(sprites_file(data))
         self.vocabulary = vocabulary_of(vocabulary)
-        self.nouns = nouns(self.vocabulary)
+        self.nouns, self.strangers = nouns(self.vocabulary), strangers(self.vocabulary)
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
@@ -162,7 +164,7 @@ class LanguageStage:
         return {
             **rows,
             **reading_labels([scene for scene, _, _ in samples], true),
-            "mention": mentions(rows, self.nouns),
+            **words_about_things(rows, self.nouns, self.strangers),
             "slots": torch.from_numpy(np.stack(slots)),
             "background": torch.tensor([scene.background if scene else 0 for scene, _, _ in samples]),
         }

@@ -1,8 +1,8 @@
 """What must be found in a scene before one can speak of it, as losses that exist only in training.
 
-At each slot: which thing in order it shows, and whether that thing is the outermost to a side. At each noun of the
-text: the slots where such a thing is. Yes and no, sides and lists are then a matter of words; from the answers alone
-a small model finds these by chance, and late.
+At each slot: which thing in order it shows, and whether that thing is the outermost to a side. At each noun of a
+question: the slots where such a thing is. At each word of an answer: the slots of the thing that is named next.
+Yes and no, sides and lists are then a matter of words; from answers alone a small model finds these late, by chance.
 """
 
 # B rows, T tokens, S slots, C classes, D width
@@ -21,42 +21,47 @@ from huayu.data.answers import SIDES
 from huayu.data.layouts import MOST_THINGS, Scene, extreme
 from huayu.models.cpm_bee import BeeVocabulary
 from huayu.training.loop import Batch
-from huayu.training.mini_chat.architecture import NUM_SLOTS
+from huayu.training.mini_chat.architecture import NUM_CLASSES, NUM_SLOTS
 
 SHOWN = 0.12  # share of a slot from which on it shows a thing
-LABELS = ("mention", "order", "sides", "shares")
+LABELS = ("mention", "naming", "order", "sides", "shares")
 IGNORED = -100
 
 
 class ReadingHeads(nn.Module):
-    """Linear readings of the states after half of the blocks."""
+    """Linear readings of the states after half of the blocks; for the answers, of those before the last block."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.order = nn.Linear(width, MOST_THINGS)
         self.sides = nn.Linear(width, len(SIDES))
         self.cells = nn.Linear(width, NUM_SLOTS)
+        self.next = nn.Linear(width, NUM_SLOTS)
 
     def losses(self, states: Sequence[Tensor], index: Tensor, labels: Batch) -> dict[str, Tensor]:
-        """``states``: each block's (B, T, D); ``index`` (B, T): the slot that a token stands for, else -1."""
-        middle = states[len(states) // 2]
-        middle = F.rms_norm(middle.float(), middle.shape[-1:])
+        """``states``: of the embeddings and each block (B, T, D); ``index`` (B, T): the slot of a token, else -1."""
+        middle, late = (F.rms_norm(states[i].float(), states[i].shape[-1:]) for i in (len(states) // 2, -2))
         is_slot = (index >= 0) & (index < NUM_SLOTS)
         seen = is_slot.any(1)
         slots = middle[is_slot].view(-1, NUM_SLOTS, middle.shape[-1])
         order, sides = labels["order"][seen], labels["sides"][seen]
         shown = order != IGNORED
-        row, column = ((labels["mention"] > 0) & seen[:, None]).nonzero(as_tuple=True)
-        there = labels["shares"][row, :, labels["mention"][row, column]] > SHOWN
         return {
             "order": _mean(F.cross_entropy(self.order(slots)[shown], order[shown], reduction="none")),
-            "sides": _mean(
-                F.binary_cross_entropy_with_logits(self.sides(slots)[shown], sides[shown], reduction="none")
-            ),
-            "cells": _mean(
-                F.binary_cross_entropy_with_logits(self.cells(middle[row, column]), there.float(), reduction="none")
-            ),
+            "sides": _mean(_binary(self.sides(slots)[shown], sides[shown])),
+            "cells": self._where(self.cells, middle, labels["mention"], labels["shares"], seen),
+            "next": self._where(self.next, late, labels["naming"], labels["shares"], seen),
         }
+
+    def _where(self, head: nn.Linear, states: Tensor, named: Tensor, shares: Tensor, seen: Tensor) -> Tensor:
+        """Loss of the slots that show what each token names: ``named`` (B, T) classes, 0 for none."""
+        row, column = ((named > 0) & seen[:, None]).nonzero(as_tuple=True)
+        there = shares[row, :, named[row, column]] > SHOWN
+        return _mean(_binary(head(states[row, column]), there.float()))
+
+
+def _binary(logits: Tensor, target: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
 def _mean(losses: Tensor) -> Tensor:
@@ -72,6 +77,28 @@ def nouns(vocabulary: BeeVocabulary) -> Tensor:
             last = vocabulary.encode(name)[0][-1]
             named[last] = number if named[last] in (0, number) else -1
     return named.clamp(min=0)
+
+
+def words_about_things(rows: Batch, named: Tensor, stranger: Tensor) -> Batch:
+    """(B, T) each: ``mention``, the class that a token of the context names, and ``naming``, the class that an answer
+    names next at this token; 0 for none. ``named`` (V,) is of :func:`nouns`; ``stranger`` (V,) tells the words that
+    only a thing without a name is called by."""
+    classes = named[rows["input_ids"].clamp(max=len(named) - 1)] * rows["is_context"].long()
+    labels = rows["labels"].clamp(min=0, max=len(named) - 1)
+    said = torch.where(stranger[labels], NUM_CLASSES - 1, named[labels]) * (rows["labels"] != IGNORED)
+    naming, following = torch.zeros_like(said), torch.zeros_like(said[:, 0])
+    for column in range(said.shape[1] - 1, -1, -1):
+        following = torch.where(said[:, column] > 0, said[:, column], following)
+        following = following * (rows["labels"][:, column] != IGNORED)
+        naming[:, column] = following
+    return {"mention": classes, "naming": naming}
+
+
+def strangers(vocabulary: BeeVocabulary) -> Tensor:
+    """(V,) bool: the tokens of an answer that speak of a thing without a name."""
+    unnamed = torch.zeros(len(vocabulary), dtype=torch.bool)
+    unnamed[[vocabulary.ids[" know"], vocabulary.ids["认"]]] = True
+    return unnamed
 
 
 def reading_labels(scenes: Sequence[Scene | None], shares: Sequence[np.ndarray]) -> Batch:

@@ -25,6 +25,7 @@ _PER_TOKEN = (
     "image_token_index",
     "labels",
     "mention",
+    "naming",
 )
 
 
@@ -55,12 +56,6 @@ def like_lengths(batch: Batch, rows: int = 16) -> Iterator[tuple[Batch, Tensor]]
         width = int(part["attention_mask"].sum(1).max())
         part = {name: value[:, :width] if name in _PER_TOKEN else value for name, value in part.items()}
         yield part, (part["labels"] != -100).sum() / labels
-
-
-def mentions(rows: Batch, named: Tensor) -> Tensor:
-    """(B, T): the class that a token of the context names, else 0; ``named`` (V,) is of :func:`nouns`."""
-    ids = rows["input_ids"].clamp(max=len(named) - 1)
-    return named[ids] * rows["is_context"].long()
 
 
 def disturb(rng: np.random.Generator, slots: np.ndarray) -> np.ndarray:
