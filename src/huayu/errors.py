@@ -28,6 +28,10 @@ class ModelError(HuayuError):
     """No such model, or a model that cannot do what is asked of it."""
 
 
+class LabelError(HuayuError):
+    """A picture's record or label is missing, damaged, or was edited."""
+
+
 class Cancelled(HuayuError):
     """The caller stopped the work."""
 
