@@ -54,13 +54,18 @@ def test_every_tensor_has_a_line_that_sees_one_changed_entry(name, part, tmp_pat
 
     chosen = change_tensors(folder, lambda tensor: is_input(tensor) is (part == "inputs"))
     missed = {compared_as(tensor) for tensor in chosen} - failed(folder)
-    if name == "position_bias":  # weights and arguments have no line of their own: what they give has
+    if name in WITHOUT_LINES:  # weights and arguments have no line of their own: what they give has
         missed -= {*GIVEN[name], *(f"tree{n}.ids" for n in range(9))}
     assert missed == set()
 
 
+WITHOUT_LINES = ("position_bias", "unet_sampling")
 GIVEN = {
     "beit3_queries": ("pixel_values",),
+    "unet_sampling": (
+        *("vae.pixels", "vae.latents"),
+        *(f"r{run}.{text}_hidden" for run in range(3) for text in ("text", "uncond")),
+    ),
     "position_bias": (
         *("relative_position", "bias_table", "bias_query_pos", "bias_key_pos", "bias_rel"),
         *("ext_weight_fp32", "ext_weight_fp16", "proj_x", "ext_subs"),
@@ -68,9 +73,9 @@ GIVEN = {
 }
 
 
-@pytest.mark.parametrize("given", GIVEN["position_bias"])
-def test_every_argument_of_the_tables_matters(given, tmp_path):
-    folder = copy_of("position_bias", tmp_path)
+@pytest.mark.parametrize(("name", "given"), [(name, given) for name in WITHOUT_LINES for given in GIVEN[name]])
+def test_every_argument_without_a_line_matters(name, given, tmp_path):
+    folder = copy_of(name, tmp_path)
     change_tensors(folder, lambda tensor: tensor == given)
     assert failed(folder)
 
@@ -79,9 +84,8 @@ def test_every_argument_of_the_tables_matters(given, tmp_path):
 def test_one_changed_weight_is_seen(name, tmp_path):
     folder = copy_of(name, tmp_path)
     names = load_file(folder / "weights.safetensors")
-    chosen = sorted(
-        key for key in names if key.endswith(("layers.0.self_att.self_attention.project_q.weight", "query"))
-    )
+    known = ("layers.0.self_att.self_attention.project_q.weight", "query", "unet.conv_in.weight")
+    chosen = sorted(key for key in names if key.endswith(known))
     assert change_tensors(folder, lambda key: key == chosen[0], "weights.safetensors")
     assert failed(folder)
 
@@ -116,6 +120,15 @@ def first_character(path):
         ("position_bias", "config.json", ("trees", 2, "a")),
         ("generation", "results.json", (2, "prompt", "question")),
         ("generation", "results.json", (2, "settings", "beam_size")),
+        ("paint_text", "config.json", ("prompts", 0, 0)),
+        ("unet_sampling", "config.json", ("runs", 0, "seed")),
+        ("unet_sampling", "config.json", ("runs", 1, "steps")),
+        ("unet_sampling", "config.json", ("runs", 1, "n")),
+        ("unet_sampling", "config.json", ("runs", 2, "scale")),
+        ("unet_sampling", "config.json", ("runs", 2, "len")),
+        ("unet_sampling", "config.json", ("runs", 2, "width")),
+        ("unet_sampling", "config.json", ("vae_scaling_factor",)),
+        ("unet_sampling", "config.json", ("scheduler_effective", "beta_schedule")),
         ("tokenizer", "config.json", ("special", "<ans>")),
         ("tokenizer", "config.json", ("newline",)),
         ("tokenizer", "config.json", ("vocab_size",)),
@@ -199,13 +212,16 @@ def test_an_error_that_should_be_raised_and_is_not_is_seen(tmp_path):
     assert "texts.error" in failed(folder)
 
 
-@pytest.mark.parametrize(("name", "picture"), [("preprocess", "img0.png"), ("generation", "img0.png")])
+@pytest.mark.parametrize(
+    ("name", "picture"), [("preprocess", "img0.png"), ("generation", "img0.png"), ("unet_sampling", "r1_1.png")]
+)
 def test_one_changed_pixel_is_seen(name, picture, tmp_path):
     folder = copy_of(name, tmp_path)
     with Image.open(folder / picture) as image:
         changed = image.convert("RGB")
-    red, green, blue = changed.getpixel((20, 20))
-    changed.putpixel((20, 20), ((red + 128) % 256, green, blue))
+    middle = (changed.width // 2, changed.height // 2)
+    red, green, blue = changed.getpixel(middle)
+    changed.putpixel(middle, ((red + 128) % 256, green, blue))
     changed.save(folder / picture)
     assert failed(folder)
 
@@ -282,10 +298,10 @@ def test_nothing_to_verify_is_no_success(capsys):
 
 def test_an_unknown_kind_is_said_plainly(tmp_path, capsys):
     folder = copy_of("preprocess", tmp_path)
-    change_json(folder, "config.json", lambda config: config.update(case="viscpm/unet_sampling"))
+    change_json(folder, "config.json", lambda config: config.update(case="viscpm/weather"))
     assert verify.main([str(folder)]) == 1
     out = capsys.readouterr().out
-    assert "not known yet: viscpm/unet_sampling" in out
+    assert "not known yet: viscpm/weather" in out
     assert "FAIL" not in out
 
 

@@ -132,7 +132,9 @@ def _check_run(case: Case, report: Report, pipeline: VisCPMPaintPipeline, name: 
         "step_noise": draws.kept[1:],
     }
     for which, tensors in found.items():
-        report.close(f"{name}.{which}", _stacked(tensors), case.take(f"{name}.{which}"), tolerance)
+        if tensors or case.has(f"{name}.{which}"):  # a run of one step draws no noise
+            ours = torch.stack(tensors) if tensors else torch.empty(0)
+            report.close(f"{name}.{which}", ours, case.take(f"{name}.{which}"), tolerance)
     decoded = pipeline.decode(job.latents).permute(0, 2, 3, 1)
     report.close(f"{name}.decoded", decoded, case.take(f"{name}.decoded"), tolerance)
     painted = pipeline(**options, generator=torch.Generator().manual_seed(run["seed"])).images
@@ -141,10 +143,6 @@ def _check_run(case: Case, report: Report, pipeline: VisCPMPaintPipeline, name: 
     report.exact(f"{name}.images_uint8", *_levels(levels, decoded, case.take(f"{name}.images_uint8"), tolerance))
     for i, file in enumerate(files):
         report.exact(f"{name}_{i}.png", *_levels(levels[i], decoded[i], file, tolerance))
-
-
-def _stacked(tensors: list[Any]) -> Tensor:
-    return torch.stack(tensors) if tensors else torch.empty(0)
 
 
 def _levels(ours: Tensor, decoded: Tensor, theirs: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
