@@ -59,7 +59,7 @@ def load_paint(
     source = locate(model, kind="paint")
     if source.form == "folder" and not (source.path / pipelines.INDEX).is_file():
         raise ModelError(f"{source.name} cannot paint.", f"{source.name} 不能作画。")
-    chooser = open_ranker(ranker) if isinstance(ranker, str | Path) else ranker
+    chooser = open_ranker(ranker, device=where) if isinstance(ranker, str | Path) else ranker
     guard = settle_guard(safety, source.folder)
     with guarded():
         if source.form == "folder" and source.family is None:
@@ -76,11 +76,11 @@ def open_diffusers(source: Source, device: torch.device, dtype: torch.dtype) -> 
 
     Its safety checker, which would hand out black pictures without a word, is left to the guard.
     """
-    from diffusers import AutoPipelineForText2Image
+    from huayu.paint.pipelines import auto_pipeline
 
     try:
-        pipeline = AutoPipelineForText2Image.from_pretrained(
-            source.path, torch_dtype=dtype, local_files_only=True, trust_remote_code=False
+        pipeline = auto_pipeline("Text2Image").from_pretrained(
+            source.path, dtype=dtype, local_files_only=True, trust_remote_code=False
         )
     except (ValueError, KeyError, AttributeError, ImportError, OSError, RuntimeError) as problem:
         first = str(problem).strip().split("\n")[0]

@@ -61,7 +61,8 @@ class Painter:
     """A model that paints; :func:`huayu.load_paint` makes one.
 
     ``pipeline``: a :class:`VisCPMPaintPipeline`, any text-to-image pipeline of diffusers, or a :class:`Backend`.
-    ``guard`` checks prompts and pictures (None: nothing is checked); ``ranker`` chooses among candidates.
+    ``guard`` checks prompts and pictures (None: nothing is checked). ``ranker`` chooses among candidates; a CLIP only
+    for English prompts, a Chinese-CLIP only for Chinese ones: other prompts get one candidate, and a word in the log.
     """
 
     def __init__(self, pipeline: Any, name: str, guard: Guard | None = None, ranker: Ranker | None = None) -> None:
@@ -99,4 +100,15 @@ class Painter:
             )
         settings = settle(options, self.backend.facts)
         self.backend.check(prompt, settings)
-        return PaintStream(Run(self.backend, prompt, settings, self.guard, self.ranker, check))
+        ranker = self._ranker_for(prompt) if settings.candidates > 1 else None
+        if ranker is None:
+            settings = replace(settings, candidates=1)
+        return PaintStream(Run(self.backend, prompt, settings, self.guard, ranker, check))
+
+    def _ranker_for(self, prompt: str) -> Ranker | None:
+        """None, with a word in the log, when the ranker does not read the prompt's language."""
+        from huayu.ranking import choose_ranker
+
+        kind = getattr(self.ranker, "model_type", "")
+        zh = None if kind == "clip" else self.ranker
+        return choose_ranker(prompt, zh, None if kind == "chinese_clip" else self.ranker)

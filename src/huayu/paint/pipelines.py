@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -161,7 +163,7 @@ class DiffusersBackend(_PipelineBackend):
         if not parts:
             return
         roomiest = max(parts, key=lambda part: part.model_max_length)
-        size = len(roomiest(prompt).input_ids)
+        size = len(roomiest(prompt, verbose=False).input_ids)
         _require_room(size, roomiest.model_max_length)
 
     def _call(self, job: Job) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -189,9 +191,7 @@ class DiffusersBackend(_PipelineBackend):
     def _kin(self, settings: Settings) -> Any:
         if settings.image is None:
             return self.pipeline
-        from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
-
-        kind = AutoPipelineForImage2Image if settings.mask is None else AutoPipelineForInpainting
+        kind = auto_pipeline("Image2Image" if settings.mask is None else "Inpainting")
         try:
             kin = kind.from_pipe(self.pipeline)
         except ValueError as problem:
@@ -204,6 +204,13 @@ class DiffusersBackend(_PipelineBackend):
         if type(other) not in self.own_scheduler.compatibles:
             raise OptionError(f"{self.name} cannot use the scheduler {name}.", f"{self.name} 不能使用调度器 {name}。")
         return other
+
+
+def auto_pipeline(task: str) -> Any:
+    """``AutoPipelineForText2Image`` and its kin, by what follows ``For``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the library's own imports have to say
+        return getattr(importlib.import_module("diffusers"), f"AutoPipelineFor{task}")
 
 
 def _require_room(size: int, room: int) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-_GAP, _MAX_SIDE = 8, 256
+from huayu.runtime import lettering
+
+_GAP, _MAX_SIDE, _LETTERS = 8, 256, 14
 # Fonts with Chinese characters that systems bring along, by how their files begin; the first found is taken.
 _CHINESE_FONTS = (
     "NotoSansCJK-Regular", "NotoSansCJK", "NotoSansSC", "NotoSerifCJK", "SourceHanSans", "wqy", "DroidSansFallback",
@@ -29,8 +31,9 @@ def contact_sheet(
 ) -> Image.Image:
     """One RGB picture with all ``images`` (each at most 256 pixels wide and high) on white, in rows.
 
-    ``captions``: one for each picture, cut to its width. Chinese needs a font of the system; where none is found a
-    caption with characters that cannot be drawn becomes the picture's number. Raises ValueError without pictures.
+    ``captions``: one for each picture, cut to its width. What the package's own letters cannot write takes a Chinese
+    font of the system; where there is none, the caption becomes the picture's number. Raises ValueError without any
+    picture.
     """
     if not images or (captions and len(captions) != len(images)):
         raise ValueError("a sheet needs at least one picture, and a caption for each or none")
@@ -51,26 +54,21 @@ def contact_sheet(
     return sheet
 
 
-def chinese_font() -> Path | None:
-    """A font file of this system with Chinese characters, or None."""
-    return _find_font()
-
-
 def _tile(image: Image.Image) -> Image.Image:
     tile = image.convert("RGB")
     tile.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return tile
 
 
-def _drawable(caption: str, number: int) -> tuple[str, ImageFont.ImageFont | ImageFont.FreeTypeFont]:
+def _drawable(caption: str, number: int) -> tuple[str, ImageFont.FreeTypeFont]:
     caption = " ".join(caption.split())
-    if all(character.isascii() for character in caption):
-        return caption, ImageFont.load_default(14)
+    if lettering.can_draw(caption):
+        return caption, lettering.font(_LETTERS)
     path = chinese_font()
-    return (caption, ImageFont.truetype(str(path), 14)) if path else (str(number), ImageFont.load_default(14))
+    return (caption, ImageFont.truetype(str(path), _LETTERS)) if path else (str(number), lettering.font(_LETTERS))
 
 
-def _fitting(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}...") > width:
@@ -79,7 +77,8 @@ def _fitting(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, widt
 
 
 @lru_cache(maxsize=1)
-def _find_font() -> Path | None:
+def chinese_font() -> Path | None:
+    """A font file of this system with Chinese characters, or None."""
     folders = _FOLDERS.get(sys.platform, _UNIX_FOLDERS)
     files = [file for folder in folders if folder.is_dir() for file in sorted(folder.rglob("*.tt[cf]"))]
     files += [file for folder in folders if folder.is_dir() for file in sorted(folder.rglob("*.otf"))]
