@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from huayu.chat.viscpm import VisCPMBackend
     from huayu.checkpoints.find import Source
     from huayu.runtime.memory import Placement
+    from huayu.safety import Guard
 
 _LOG = logging.getLogger("huayu")
 Progress = Callable[[int, int], None]
@@ -33,6 +34,7 @@ def load_chat(
     vocab: str | Path | None = None,
     placement: Placement | None = None,
     progress: Progress | None = None,
+    safety: Guard | str | None = None,
 ) -> ChatModel:
     """A :class:`ChatModel`.
 
@@ -41,6 +43,8 @@ def load_chat(
     float32 on the CPU, else float16 (models of other libraries: as they were saved). ``vocab``: the vocabulary file of
     a published model, where it does not lie beside it. ``placement``: how much of the GPU it may fill; None reads
     ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done, total)`` is told bytes.
+    ``safety``: what happens to unsafe questions and pictures (``"block"``, also as ``"default"``, ``"blur"``,
+    ``"allow"``: see :class:`huayu.safety.Guard`), a guard of your own, or None for no checks.
 
     Raises ModelError and CheckpointError; nothing half-loaded stays.
     """
@@ -51,16 +55,17 @@ def load_chat(
         )
     from huayu.checkpoints.find import locate
     from huayu.runtime.device import pick_device
+    from huayu.safety import settle_guard
 
     where = pick_device(device)
     source = locate(model, kind="chat")
+    guard = settle_guard(safety, source.folder)
     if source.form == "folder" and source.family is None:
         from huayu.chat.huggingface import open_backend
 
-        return ChatModel(open_backend(source, where, dtype, _settle_placement(placement, where)))
-    return ChatModel(
-        open_viscpm(source, device=where, dtype=dtype, vocab=vocab, placement=placement, progress=progress)
-    )
+        return ChatModel(open_backend(source, where, dtype, _settle_placement(placement, where)), guard)
+    backend = open_viscpm(source, device=where, dtype=dtype, vocab=vocab, placement=placement, progress=progress)
+    return ChatModel(backend, guard)
 
 
 def open_viscpm(

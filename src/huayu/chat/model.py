@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
-from huayu.chat.backend import Backend
+from huayu.chat.backend import Backend, Prompt
 from huayu.chat.conversation import Conversation, Picture, PictureSource
 from huayu.chat.language import is_traditional, with_language_request
 from huayu.chat.options import ChatOptions, Settings, settle
 from huayu.chat.run import ChatReply, Row, Run
 from huayu.chat.text import TextPath
 from huayu.errors import PromptError
+from huayu.runtime.language import language_of
 from huayu.runtime.memory import guarded
+from huayu.safety import Guard, objections
+from huayu.types import Verdict
 
 Pictures = PictureSource | Picture | Sequence[PictureSource | Picture] | None
 Request = tuple[Pictures, str] | tuple[Pictures, str, Conversation | None]
@@ -62,11 +66,14 @@ class ChatStream:
 class ChatModel:
     """A model to talk with; :func:`huayu.load_chat` makes one.
 
-    ``backend`` turns conversations into answers; ``name`` says which model it is.
+    ``backend`` turns conversations into answers; ``name`` says which model it is. ``guard`` checks questions and
+    pictures before the model sees them; None checks nothing. Under its policy ``"blur"`` the model is shown the blurred
+    picture.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, backend: Backend, guard: Guard | None = None) -> None:
+        self.backend, self.guard = backend, guard
+        self._checked: WeakSet[Picture] = WeakSet()
 
     @property
     def name(self) -> str:
@@ -137,7 +144,10 @@ class ChatModel:
         if not question.strip():
             raise PromptError("The question is empty (0 characters; at least 1).", "问题为空（0 个字；至少 1 个）。")
         before = next(iter(rest), None) or Conversation()
-        conversation = before.with_pictures(_pictures(source))
+        conversation, verdicts, refused = self._inspect(question, before.with_pictures(_pictures(source)))
+        if refused:
+            path = TextPath((), is_traditional(question))
+            return Row(question, before, 0, Prompt(None, 0), path, verdicts, _refusal(verdicts, question, settings))
         asked = question
         if self.backend.follows_requests:
             asked = with_language_request(question, settings.answer_language)
@@ -145,7 +155,36 @@ class ChatModel:
             prompt = self.backend.prepare(conversation, asked)
         traditional = not self.backend.reads_traditional and is_traditional(question)
         path = TextPath(settings.stop, traditional and settings.answer_language != "en")
-        return Row(question, conversation, len(conversation.pictures) - len(before.pictures), prompt, path)
+        num_pictures = len(conversation.pictures) - len(before.pictures)
+        return Row(question, conversation, num_pictures, prompt, path, verdicts)
+
+    def _inspect(self, question: str, conversation: Conversation) -> tuple[Conversation, tuple[Verdict, ...], bool]:
+        """The conversation as the model may see it, what the checks say, and whether the question is refused.
+
+        Earlier questions are checked too, since a conversation may come from anywhere; each picture once.
+        """
+        if self.guard is None:
+            return conversation, (), False
+        said = self.guard.prompt(question)
+        said += [no for turn in conversation.turns for no in objections(self.guard.prompt(turn.question))]
+        refused, pictures = self.guard.blocks(said), []
+        for picture in conversation.pictures:
+            if picture not in self._checked:
+                image, verdicts = self.guard.picture(picture.image)
+                said += verdicts
+                refused = refused or (self.guard.policy == "block" and self.guard.blocks(verdicts))
+                picture = picture if image is picture.image else Picture(image)
+                if not refused:
+                    self._checked.add(picture)
+            pictures.append(picture)
+        return replace(conversation, pictures=tuple(pictures)), tuple(said), refused
+
+
+def _refusal(verdicts: Sequence[Verdict], question: str, settings: Settings) -> str:
+    """Why, in the asker's language."""
+    language = language_of(question) if settings.answer_language == "auto" else settings.answer_language
+    why = objections(verdicts)[0]
+    return f"抱歉，不能回答：{why.reason_zh}" if language == "zh" else f"Sorry, no answer: {why.reason_en}"
 
 
 def _pictures(source: Pictures) -> list[Picture]:

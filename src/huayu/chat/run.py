@@ -17,6 +17,8 @@ from huayu.errors import Cancelled
 from huayu.runtime.memory import guarded
 from huayu.types import Usage, Verdict
 
+Finish = Literal["stop", "length", "cancelled", "refused"]
+
 
 @dataclass(frozen=True)
 class ChatReply:
@@ -24,8 +26,9 @@ class ChatReply:
 
     ``text``; the ``conversation`` with this turn added, to go on from; ``usage``; ``verdicts`` of the checks that are
     set up (none are by default); the ``language`` that the text is really in; ``finish``: ``"stop"`` (the model ended,
-    or a stop string came), ``"length"`` or ``"cancelled"``; ``dropped_turns``: how many of the oldest turns the model
-    could not be shown, because its context is full.
+    or a stop string came), ``"length"``, ``"cancelled"`` or ``"refused"`` (a check stopped the question: the model did
+    not run, the text says why, and the conversation is the one before); ``dropped_turns``: how many of the oldest turns
+    the model could not be shown, because its context is full.
     """
 
     text: str
@@ -33,21 +36,23 @@ class ChatReply:
     usage: Usage
     verdicts: tuple[Verdict, ...] = ()
     language: str = "en"
-    finish: Literal["stop", "length", "cancelled"] = "stop"
+    finish: Finish = "stop"
     dropped_turns: int = 0
 
 
 @dataclass
 class Row:
-    """One question on its way."""
+    """One question on its way; with a ``refusal`` it is not asked, and that is its answer."""
 
     question: str
     conversation: Conversation
     num_pictures: int
     prompt: Prompt
     path: TextPath
+    verdicts: tuple[Verdict, ...] = ()
+    refusal: str = ""
     num_tokens: int = 0
-    finish: Literal["stop", "length", "cancelled"] | None = None
+    finish: Finish | None = None
     seconds: float = 0.0
 
 
@@ -68,10 +73,18 @@ class Run:
 
     def _generate(self, backend: Backend, settings: Settings) -> Iterator[tuple[int, str]]:
         begin = time.perf_counter()
-        pieces = backend.generate([row.prompt for row in self._rows], settings, self.cancel)
+        for index, row in enumerate(self._rows):
+            if row.refusal:
+                row.finish = "refused"
+                yield index, row.path.feed(row.refusal) + row.path.flush()
+        asked = [index for index, row in enumerate(self._rows) if not row.refusal]
+        if not asked:
+            return
+        pieces = backend.generate([self._rows[index].prompt for index in asked], settings, self.cancel)
         try:
             for piece in _guarded(pieces):
-                row = self._rows[piece.row]
+                index = asked[piece.row]
+                row = self._rows[index]
                 if row.finish is not None:
                     continue
                 row.num_tokens = piece.num_tokens
@@ -83,7 +96,7 @@ class Run:
                     shown += row.path.flush()
                 row.seconds = time.perf_counter() - begin
                 if shown:
-                    yield piece.row, shown
+                    yield index, shown
                 if all(row.finish is not None for row in self._rows):
                     break
         except Cancelled:
@@ -114,12 +127,15 @@ def _guarded(pieces: Iterator[Piece]) -> Iterator[Piece]:
 def _reply(row: Row) -> ChatReply:
     text = row.path.text
     language = language_of_answer(text, row.question)
-    turn = Turn(row.question, text, language, row.num_pictures)
+    conversation = row.conversation
+    if not row.refusal:
+        conversation = conversation.with_turn(Turn(row.question, text, language, row.num_pictures))
     usage = Usage(row.prompt.num_tokens, row.num_tokens, row.seconds)
     return ChatReply(
         text,
-        row.conversation.with_turn(turn),
+        conversation,
         usage,
+        row.verdicts,
         language=language,
         finish=row.finish or "cancelled",
         dropped_turns=row.prompt.dropped_turns,

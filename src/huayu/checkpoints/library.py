@@ -10,7 +10,7 @@ from huayu.errors import CheckpointError
 
 
 def from_folder(class_name: str, folder: Path, module: str = "transformers") -> Any:
-    """A model in evaluation mode (float32), a tokenizer or a processor. Raises CheckpointError that names the folder."""
+    """A model (float32, evaluation mode), a tokenizer or a processor. Raises CheckpointError that names the folder."""
     part: Any = getattr(importlib.import_module(module), class_name)
     is_model = hasattr(part, "save_pretrained") and hasattr(part, "eval")
     wishes: dict[str, Any] = {"output_loading_info": True, "dtype": "float32"} if is_model else {}

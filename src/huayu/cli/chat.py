@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -113,6 +114,7 @@ class Session:
                 raise
         reply = stream.reply
         self.conversation = reply.conversation
+        self.failed = self.failed or (reply.finish == "refused" and not stays)
         if self.as_json:
             print(json.dumps(as_record(question, reply, self.chat.name), ensure_ascii=False), flush=True)
         else:
@@ -123,8 +125,8 @@ class Session:
 
 
 def as_record(question: str, reply: ChatReply, model: str) -> dict[str, Any]:
-    """A reply for ``--json``."""
-    return {
+    """A reply for ``--json``; ``verdicts`` only where something is checked."""
+    record: dict[str, Any] = {
         "model": model,
         "question": question,
         "answer": reply.text,
@@ -135,6 +137,9 @@ def as_record(question: str, reply: ChatReply, model: str) -> dict[str, Any]:
         "completion_tokens": reply.usage.completion_tokens,
         "seconds": round(reply.usage.seconds, 3),
     }
+    if reply.verdicts:
+        record["verdicts"] = [asdict(verdict) for verdict in reply.verdicts]
+    return record
 
 
 def remarks(reply: ChatReply, options: ChatOptions) -> Iterator[str]:
@@ -148,6 +153,8 @@ def remarks(reply: ChatReply, options: ChatOptions) -> Iterator[str]:
         yield say("cut at --max-new-tokens", "已达 --max-new-tokens 上限")
     if reply.finish == "cancelled":
         yield say("stopped", "已停止")
+    if reply.finish != "refused":
+        yield from (say(no.reason_en, no.reason_zh) for no in reply.verdicts if not no.allowed)
     if options.answer_language not in ("auto", reply.language):
         yield say("the model did not answer in the language asked for", "模型没有用所要求的语言回答")
 

@@ -45,6 +45,7 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="Same seed, same sample · 随机种子")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this · 遇此文本即止")] = None,
     lang: Annotated[str, typer.Option(help="auto, zh, en: of the answer · 答案语言")] = "auto",
+    safety: Annotated[str, typer.Option(help="off, block, blur, allow · 安全检查")] = "off",
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Answers only · 只输出答案")] = False,
 ) -> None:
@@ -59,7 +60,7 @@ def chat(
     values = (search, beams, temperature, top_k, top_p, min_p, repetition_penalty, length_penalty, max_new_tokens, seed)
     # ChatOptions itself checks what came from the command line.
     options = ChatOptions(*values, stop=tuple(stop or ()), answer_language=lang)  # type: ignore[arg-type]
-    loading = {"device": device, "dtype": dtype, "quantize": quantize, "vocab": vocab}
+    loading = {"device": device, "dtype": dtype, "quantize": quantize, "vocab": vocab, "safety": safety}
     pictures = [source for source in (picture, *(more or ())) if source]
     command.run(pictures, question, model, loading, options, as_json=as_json, quiet=quiet)
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from huayu.chat.conversation import Picture
 from huayu.chat.loading import open_viscpm
 from huayu.chat.options import Settings
+from huayu.checkpoints.find import locate
 from huayu.errors import CheckpointError, PromptError
-from huayu.runtime.language import say
+from huayu.runtime.language import language_of, say
 from huayu.runtime.memory import guarded
+from huayu.safety import Guard, default_guard, objections
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,8 +28,9 @@ class VisCPMChat:
     """Opens a VisCPM-Chat model on the GPU (half precision) or the CPU (float32).
 
     ``model_path``: the published file, its folder or name, or a converted folder. ``config_path``: a json of CPM-Bee's
-    sizes; None takes those of the weights. ``image_safety_checker``: accepted as published, where its outcome was only
-    printed; huayu says that it does not check.
+    sizes; None takes those of the weights. ``image_safety_checker``: Stable Diffusion's, from ``safety_checker``
+    beside the model; without it a warning says that pictures are not checked. (The published class looked at the
+    inverted picture and only printed the outcome: spec §8.)
 
     ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE`` are honoured as by :func:`huayu.load_chat`.
     Raises CheckpointError and ModelError.
@@ -38,8 +41,16 @@ class VisCPMChat:
     ) -> None:
         settings = None if config_path is None else _read_sizes(Path(config_path))
         self.backend = open_viscpm(model_path, settings=settings, verbatim=True)
-        if image_safety_checker:
-            _LOG.warning("%s", say("Pictures are not checked: no check is set up.", "未设置图片检查：图片不做检查。"))
+        folder = locate(model_path, kind="chat").folder
+        self.guard = default_guard(folder, prompt=False) if image_safety_checker else Guard()
+        if image_safety_checker and not self.guard.picture_checks:
+            _LOG.warning(
+                "%s",
+                say(
+                    f"Pictures are not checked: {folder} has no safety_checker.",
+                    f"图片不做检查：{folder} 中没有 safety_checker。",
+                ),
+            )
 
     def chat(
         self,
@@ -52,12 +63,17 @@ class VisCPMChat:
 
         ``image``: RGB; not looked at when ``vision_hidden_states`` (1, Q, D) of an earlier turn are given. Texts are
         taken as they are: a single ``<`` in one raises PromptError, ``<<`` is the character. The answer, too, has
-        ``<<`` for ``<``. Beam search with 3 beams, at most 512 tokens, as published. Raises PromptError, OutOfMemory.
+        ``<<`` for ``<``. Beam search with 3 beams, at most 512 tokens, as published. A picture that is found unsafe is
+        not looked at: the answer says why, and the other two come back unchanged. Raises PromptError, OutOfMemory.
         """
         if not question:
             raise PromptError("The question is empty (0 characters; at least 1).", "问题为空（0 个字；至少 1 个）。")
         with guarded():
             if vision_hidden_states is None and image is not None:
+                refused = objections(self.guard.picture(image.convert("RGB"))[1])
+                if refused:
+                    zh = language_of(question) == "zh"
+                    return refused[0].reason_zh if zh else refused[0].reason_en, context, None
                 vision_hidden_states = self.backend.image_embeds([Picture(image.convert("RGB"))])
             prompt = self.backend.prepare_raw(context, question, vision_hidden_states)
             pieces = self.backend.generate([prompt], _published_search(), threading.Event())

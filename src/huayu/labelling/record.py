@@ -36,4 +36,6 @@ class PaintRecord:
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError) as problem:
-            raise LabelError(f"The picture's record is damaged: {problem}.", f"图片记录已损坏：{problem}。") from problem
+            raise LabelError(
+                f"The picture's record is damaged: {problem}.", f"图片记录已损坏：{problem}。"
+            ) from problem

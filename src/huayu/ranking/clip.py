@@ -28,7 +28,10 @@ class _ClipRanker:
     def __init__(self, source: str | Path, *, device: str | torch.device | None = None) -> None:
         found = locate(source, kind="ranker")
         if (came := _model_type(found)) != self.model_type:
-            raise ModelError(f"{found.name} is a {came}, not a {self.model_type}.", f"{found.name} 是 {came}，不是 {self.model_type}。")
+            raise ModelError(
+                f"{found.name} is a {came}, not a {self.model_type}.",
+                f"{found.name} 是 {came}，不是 {self.model_type}。",
+            )
         model, tokenizer, processor = self.classes
         self.name = found.name
         self.tokenizer: Any = from_folder(tokenizer, found.path)

@@ -106,7 +106,9 @@ def settle_guard(safety: str | Guard | None, model_folder: str | Path | None = N
     policy: Any = "block" if safety == "default" else safety
     if policy not in POLICIES:
         known = ", ".join(("off", *POLICIES))
-        raise OptionError(f"safety must be one of {known}, not {safety!r}.", f"safety 应为 {known}，而不是 {safety!r}。")
+        raise OptionError(
+            f"safety must be one of {known}, not {safety!r}.", f"safety 应为 {known}，而不是 {safety!r}。"
+        )
     return default_guard(model_folder, policy=policy)
 
 

@@ -25,7 +25,7 @@ def normalise(text: str) -> str:
 
 
 def unmasked(text: str) -> str:
-    """A normalised text with letters in place of the digits and signs that look like them, and s p e l l e d words joined."""
+    """A normalised text with letters where digits and signs look like them, and with s p e l l e d words joined."""
     tokens = (token.translate(_LOOKS_LIKE) if _LETTER.search(token) else token for token in text.split(" "))
     letters = " ".join(tokens)
     return _SPELLED.sub(lambda match: re.sub(r"[^a-z]", "", match[0]), letters)

@@ -92,7 +92,7 @@ def _category(entry: dict[str, Any]) -> Category:
 
 
 def _any(patterns: list[str]) -> re.Pattern[str]:
-    """One of these; a pattern without Han characters is an English word: it has edges, and its spaces may be hyphens."""
+    """One of these; a pattern without Han characters is an English word: it has edges, its spaces may be hyphens."""
     chinese = [pattern for pattern in patterns if _HAN.search(pattern)]
     english = [re.sub(r" \??", _space, pattern) for pattern in patterns if not _HAN.search(pattern)]
     parts = [*chinese, f"(?<![a-z])(?:{'|'.join(english)})(?![a-z])"] if english else chinese
