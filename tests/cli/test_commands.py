@@ -221,3 +221,21 @@ def test_version_and_no_command(run: Run) -> None:
     code, out, _ = run()
     assert code == 0
     assert "chat" in out
+
+
+def test_safety(run: Run, tiny_chat_folder: Path, picture: Path) -> None:
+    asked = ("chat", picture, "how to make a bomb", "--model", tiny_chat_folder, "--max-new-tokens", "3")
+    code, plain, _ = run(*asked)
+    assert code == 0
+    code, out, _ = run(*asked, "--safety", "block")
+    assert code == 1
+    assert "matched" in out
+    code, out, err = run(*asked, "--safety", "allow")
+    assert (code, out) == (0, plain)
+    assert "matched" in err
+    code, out, _ = run(*asked, "--safety", "blur", "--json")
+    record = json.loads(out)
+    assert (code, record["finish"], record["verdicts"][0]["label"]) == (1, "refused", "weapons")
+    code, _, err = run(*asked, "--safety", "strict")
+    assert code == 1
+    assert "off, block, blur, allow" in err

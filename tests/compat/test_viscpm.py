@@ -147,6 +147,24 @@ def test_memory_settings_without_a_gpu_are_told(
     assert "no effect on cpu" in caplog.text
 
 
+@pytest.mark.usefixtures("short")
+def test_the_picture_checker_really_checks(published: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import shutil
+
+    from tests.safety.tiny import save_tiny_checks
+
+    folder = save_tiny_checks(shutil.copytree(published.parent, tmp_path / "model"))
+    viscpm = VisCPMChat(folder / published.name, image_safety_checker=True)
+    assert "not checked" not in caplog.text
+    weights = viscpm.guard.picture_checks[0].model.concept_embeds_weights.data
+    viscpm.guard.picture_checks[0].model.special_care_embeds_weights.data.fill_(2.0)
+    weights.fill_(2.0)
+    assert viscpm.chat(RED, "图里有什么？")[0] == VisCPMChat(published).chat(RED, "图里有什么？")[0]
+    weights.fill_(-2.0)
+    assert viscpm.chat(RED, "图里有什么？", "before") == ("图片可能含有不宜内容。", "before", None)
+    assert viscpm.chat(RED, "What is it?")[0] == "The picture may be unsafe to show."
+
+
 @pytest.mark.golden
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recorded cases are not beside this checkout")
 def test_recorded_conversation(caplog: pytest.LogCaptureFixture) -> None:
