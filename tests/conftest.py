@@ -25,3 +25,13 @@ def tiny_chat(tiny_chat_folder: Path) -> ChatModel:
     from huayu.chat import load_chat
 
     return load_chat(tiny_chat_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def diffusers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Stable Diffusion, as diffusers saves it."""
+    from tests.paint.tiny_diffusers import pipeline
+
+    folder = tmp_path_factory.mktemp("tiny-sd")
+    pipeline(folder / "vocabulary").save_pretrained(folder / "model")
+    return folder / "model"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -38,13 +37,3 @@ def painter(tmp_path_factory: pytest.TempPathFactory) -> Painter:
     from tests.models.viscpm_paint.tiny import pipeline
 
     return Painter(pipeline(tmp_path_factory.mktemp("tiny-paint")), "tiny")
-
-
-@pytest.fixture(scope="session")
-def diffusers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Stable Diffusion, as diffusers saves it."""
-    from tests.paint.tiny_diffusers import pipeline
-
-    folder = tmp_path_factory.mktemp("tiny-sd")
-    pipeline(folder / "vocabulary").save_pretrained(folder / "model")
-    return folder / "model"

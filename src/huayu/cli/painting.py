@@ -37,7 +37,7 @@ def run(asked: SimpleNamespace) -> None:
     record = None if asked.again is None else read_record(asked.again)
     requests = read_asked(asked, record)
     with loading_bar(visible=not asked.quiet) as progress:
-        model = asked.model or (record and record.model)
+        model = asked.model if asked.model or record is None else record.model
         painter = load_paint(model, progress=progress, **{name: getattr(asked, name) for name in _LOADING})
         check = open_check(asked)
     session = Session(painter, check, as_json=asked.as_json, quiet=asked.quiet)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,9 +80,10 @@ def open_diffusers(source: Source, device: torch.device, dtype: torch.dtype) -> 
     from huayu.paint.pipelines import auto_pipeline
 
     try:
-        pipeline = auto_pipeline("Text2Image").from_pretrained(
-            source.path, dtype=dtype, local_files_only=True, trust_remote_code=False
-        )
+        with _without_bars():
+            pipeline = auto_pipeline("Text2Image").from_pretrained(
+                source.path, dtype=dtype, local_files_only=True, trust_remote_code=False
+            )
     except (ValueError, KeyError, AttributeError, ImportError, OSError, RuntimeError) as problem:
         first = str(problem).strip().split("\n")[0]
         raise ModelError(
@@ -91,3 +93,19 @@ def open_diffusers(source: Source, device: torch.device, dtype: torch.dtype) -> 
     if getattr(pipeline, "safety_checker", None) is not None:
         pipeline.safety_checker = None
     return pipeline.to(device)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """The libraries' own progress bars, one for each part, are of no use to a reader."""
+    from diffusers.utils import logging as ours
+    from transformers.utils import logging as theirs
+
+    shown = [log for log in (ours, theirs) if log.is_progress_bar_enabled()]
+    for log in shown:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in shown:
+            log.enable_progress_bar()

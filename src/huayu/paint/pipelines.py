@@ -7,6 +7,7 @@ import inspect
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -137,8 +138,8 @@ class DiffusersBackend(_PipelineBackend):
 
     def _read_facts(self) -> Facts:
         pipe = self.pipeline
-        core = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-        side = getattr(pipe, "default_sample_size", None) or getattr(getattr(core, "config", None), "sample_size", 64)
+        core: Any = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+        side: Any = getattr(pipe, "default_sample_size", None) or getattr(core.config, "sample_size", 64)
         side = (side[0] if isinstance(side, list | tuple) else side) * getattr(pipe, "vae_scale_factor", 8)
         accepted = inspect.signature(pipe.__call__).parameters
         return Facts(
@@ -165,6 +166,19 @@ class DiffusersBackend(_PipelineBackend):
         roomiest = max(parts, key=lambda part: part.model_max_length)
         size = len(roomiest(prompt, verbose=False).input_ids)
         _require_room(size, roomiest.model_max_length)
+
+    def paint(self, job: Job, on_step: OnStep) -> list[Image.Image]:
+        """See :class:`huayu.paint.backend.Backend`.
+
+        From a picture one at a time: in a batch the library draws that picture's latents for all from the first seed.
+        """
+        if job.settings.image is None:
+            return super().paint(job, on_step)
+        images: list[Image.Image] = []
+        for seed in job.seeds:
+            told = _share_of(on_step, len(images), len(job.seeds))
+            images += super().paint(replace(job, seeds=[seed]), told)
+        return images
 
     def _call(self, job: Job) -> tuple[Callable[..., Any], dict[str, Any]]:
         settings = job.settings
@@ -204,6 +218,11 @@ class DiffusersBackend(_PipelineBackend):
         if type(other) not in self.own_scheduler.compatibles:
             raise OptionError(f"{self.name} cannot use the scheduler {name}.", f"{self.name} 不能使用调度器 {name}。")
         return other
+
+
+def _share_of(on_step: OnStep, call: int, calls: int) -> OnStep:
+    """Steps of one of several calls as steps of all."""
+    return lambda done, steps: on_step(call * steps + done, calls * steps)
 
 
 def auto_pipeline(task: str) -> Any:
