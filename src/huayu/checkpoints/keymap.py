@@ -88,6 +88,5 @@ def _pattern(template: str) -> re.Pattern[str]:
 def _translate(table: list[tuple[re.Pattern[str], str]], key: str) -> str | None:
     for pattern, template in table:
         if match := pattern.fullmatch(key):
-            values = iter(match.groups())
-            return _WILDCARD.sub(lambda _: next(values), template)
+            return "".join(chain.from_iterable(zip_longest(_WILDCARD.split(template), match.groups(), fillvalue="")))
     return None

@@ -30,18 +30,18 @@ def choose(listing: Sequence[str]) -> list[str]:
 
 def class_of(folder: Path) -> str:
     """The pipeline's class as ``model_index.json`` says. CheckpointError when that is damaged."""
-    return str(_read(folder).get("_class_name", ""))
+    return str(index(folder).get("_class_name", ""))
 
 
 def missing(folder: Path) -> str | None:
     """The first part that is not there, or shard of a part; None when all are. CheckpointError as :func:`class_of`."""
-    for part, kind in _read(folder).items():
+    for part, kind in index(folder).items():
         if part.startswith("_") or not isinstance(kind, list) or not all(kind):
             continue
         if not (folder / part).is_dir() or not any((folder / part).iterdir()):
             return part
-        for index in (folder / part).glob("*.index.json"):
-            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        for listed in (folder / part).glob("*.index.json"):
+            shards = set(json.loads(listed.read_text("utf-8"))["weight_map"].values())
             if absent := sorted(name for name in shards if not (folder / part / Path(name).name).is_file()):
                 return f"{part}/{absent[0]}"
     return None
@@ -53,11 +53,12 @@ def require_complete(folder: Path) -> None:
         raise CheckpointError(f"{folder} is half a download: {name} is missing.", f"{folder} 没有下载完：缺少 {name}。")
 
 
-def _read(folder: Path) -> dict:
+def index(folder: Path) -> dict:
+    """The contents of ``model_index.json``. CheckpointError when it is damaged."""
     try:
-        index = json.loads((folder / INDEX).read_text("utf-8"))
+        content = json.loads((folder / INDEX).read_text("utf-8"))
     except (OSError, ValueError):
-        index = None
-    if not isinstance(index, dict):
+        content = None
+    if not isinstance(content, dict):
         raise CheckpointError(f"{folder / INDEX} is damaged.", f"{folder / INDEX} 已损坏。")
-    return index
+    return content

@@ -52,7 +52,7 @@ def _chat(name: str, en: str, zh: str, file: str, sha256: str = "") -> Published
 def _paint(name: str, en: str, zh: str, file: str) -> Published:
     return Published(
         name, f"paints from Chinese and English words{en}", f"中英双语文生图{zh}", _VISCPM_EN, _VISCPM_ZH, "paint",
-        "viscpm_paint", _PAINT_PARAMETERS, 22_700_000_000, "openbmb/VisCPM-Paint", (file,), usable=False,
+        "viscpm_paint", _PAINT_PARAMETERS, 22_700_000_000, "openbmb/VisCPM-Paint", (file,),
     )  # fmt: skip
 
 

@@ -118,6 +118,7 @@ def _weight_files(folder: Path) -> WeightFiles:
     for index_name, single in (
         ("model.safetensors.index.json", "model.safetensors"),
         ("pytorch_model.bin.index.json", "pytorch_model.bin"),
+        ("diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors"),
     ):
         if (folder / index_name).is_file():
             return _indexed(folder, index_name)

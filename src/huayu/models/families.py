@@ -7,6 +7,7 @@ from types import ModuleType
 
 FAMILIES: dict[str, str] = {
     "viscpm_chat": "huayu.models.viscpm_chat",
+    "viscpm_paint": "huayu.models.viscpm_paint",
     "cpm_bee": "huayu.models.cpm_bee",
 }
 

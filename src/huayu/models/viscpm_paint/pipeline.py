@@ -107,16 +107,25 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         self._texts.known.clear()
 
     def free_text_encoder(self, texts: Sequence[str] = ()) -> None:
-        """Encode ``texts``, then let the text encoder go: its memory is free before the UNet needs any.
+        """Encode ``texts`` (as a user types them) and "", then let the text encoder go.
 
         Afterwards only texts that were encoded can be painted; any other raises PromptError.
         """
-        self._texts.limit = max(self._texts.limit, len(self._texts.known) + len(texts))
-        with torch.no_grad():
-            self._texts.encode(texts, self.tokenizer, self.text_encoder, self.conditioning_head)
+        self._texts.encode_typed(texts, self.tokenizer, self.text_encoder, self.conditioning_head)
         self.text_encoder = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    @classmethod
+    def load_lora_into_text_encoder(cls, state_dict: dict[str, Tensor], **_: Any) -> None:
+        """Part of ``load_lora_weights``: ModelError for weights that are meant for another text encoder."""
+        if any(key.startswith("text_encoder") for key in state_dict):
+            raise ModelError("These LoRA weights are not for the UNet alone.", "这些 LoRA 权重不只用于 UNet。")
+
+    def channels_last(self) -> None:
+        """Lay the weights of the UNet and the VAE out for convolutions that like channels last (half precision)."""
+        for part in (self.unet, self.vae):
+            part.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def __call__(

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from huayu.errors import PromptError
 from huayu.models.cpm_bee.packing import PackedItem, collate, pack
-from huayu.models.cpm_bee.vocabulary import BeeVocabulary
+from huayu.models.cpm_bee.vocabulary import BeeVocabulary, escape
 
 _ROWS = 16  # texts in one pass
 
@@ -92,6 +92,13 @@ class PromptEncoder:
         while len(self.known) > self.limit:
             self.known.popitem(last=False)
         return [found[text] for text in texts]
+
+    @torch.no_grad()
+    def encode_typed(self, texts: Iterable[str], tokenizer: Any, text_encoder: Any, head: Any) -> None:
+        """Encode what a user typed, and the empty text, and keep all of it however much it is."""
+        wanted = dict.fromkeys(escape(text) for text in ("", *texts))
+        self.limit = max(self.limit, len(self.known) + len(wanted))
+        self.encode(wanted, tokenizer, text_encoder, head)
 
 
 def _states(texts: Sequence[str], tokenizer: Any, text_encoder: Any, head: Any) -> list[tuple[Tensor, Tensor]]:

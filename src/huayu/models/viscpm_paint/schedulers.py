@@ -51,6 +51,8 @@ def make_scheduler(name: str, trained: Mapping[str, Any]) -> Any:
     if name == "pndm" and trained.get("prediction_type") == "sample":
         raise ModelError("pndm cannot paint with a model that predicts pictures.", "pndm 不适用于直接预测图像的模型。")
     kind, settings = SCHEDULERS[name]
+    if trained.get("rescale_betas_zero_snr"):  # such a model must begin at the very last timestep
+        settings = {**settings, "timestep_spacing": "trailing"}
     taken = inspect.signature(kind).parameters
     return kind(**{key: trained[key] for key in _NOISE if key in trained and key in taken}, **settings)
 
