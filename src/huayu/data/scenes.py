@@ -127,8 +127,8 @@ def _thing(
         if rng.random() < 0.25:
             patch = _redrawn(rng, patch)
     solid = patch[..., 3]
-    if (augment and rng.random() < 0.15) or _faint(patch, ground):
-        patch = _outlined(patch, rng.uniform(0.0, 0.25) if ground @ LUMA > 0.4 else rng.uniform(0.75, 1.0))
+    if (augment and rng.random() < 0.15) or faint(patch, ground):
+        patch = outlined(patch, rng.uniform(0.0, 0.25) if ground @ LUMA > 0.4 else rng.uniform(0.75, 1.0))
     return patch, solid, left, top
 
 
@@ -188,7 +188,7 @@ def _spread(mask: np.ndarray) -> np.ndarray:
     return out
 
 
-def _faint(patch: np.ndarray, ground: np.ndarray) -> bool:
+def faint(patch: np.ndarray, ground: np.ndarray) -> bool:
     """Whether most of the thing's rim has nearly the colour of the ground."""
     alpha = patch[..., 3]
     inner = (alpha > 0.6) & (_spread(1 - alpha) > 0.4)
@@ -199,7 +199,7 @@ def _faint(patch: np.ndarray, ground: np.ndarray) -> bool:
     return bool((distance < 0.16).mean() > 0.4)
 
 
-def _outlined(patch: np.ndarray, shade: float) -> np.ndarray:
+def outlined(patch: np.ndarray, shade: float) -> np.ndarray:
     """With a thin line of a grey `shade` around it."""
     around = _spread(patch[..., 3])[..., None]
     line = np.maximum(around - patch[..., 3:], 0)

@@ -15,6 +15,9 @@ STAGES = {
     "mini_chat.language": "huayu.training.mini_chat.language:LanguageStage",
     "mini_chat.vision": "huayu.training.mini_chat.vision:VisionStage",
     "mini_chat.join": "huayu.training.mini_chat.join:JoinStage",
+    "mini_paint.autoencoder": "huayu.training.mini_paint.autoencoder:AutoencoderStage",
+    "mini_paint.canvas": "huayu.training.mini_paint.canvas:CanvasStage",
+    "mini_paint.denoiser": "huayu.training.mini_paint.denoiser:DenoiserStage",
 }
 
 

@@ -1,0 +1,115 @@
+"""The pictures that the embedded painter learns: one thing, in one art style, on one colour, 64 × 64 pixels."""
+
+# C concepts, S styles, G background colours, P side of a picture
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from huayu.data import pictograms, world
+from huayu.data.scenes import faint, outlined
+from huayu.data.sprites import Sprites
+
+SIDE = 64
+THING = 54  # pixels a side that the thing itself takes
+WHITE = 0  # the background when none is named
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """An art style: the package that draws so, and what it may be called; the first names are the usual ones."""
+
+    package: str
+    en: tuple[str, ...]
+    zh: tuple[str, ...]
+
+
+STYLES = (  # the first is the one used when none is named
+    Style("noto", ("cartoon", "classic", "emoji"), ("卡通", "经典")),
+    Style("twemoji", ("flat", "minimal"), ("扁平", "扁平化", "简约")),
+    Style("fluent-emoji", ("3D", "glossy", "shiny"), ("立体", "3D", "三维")),
+    Style("fluent-emoji-high-contrast", ("line", "line art", "black and white"), ("线条", "黑白", "简笔画")),
+)
+DEFAULT_STYLE = 0
+
+
+@cache
+def held_style(concept: int, style: int) -> bool:
+    """Whether a thing is never shown in a style in training: a tenth of the pairs, none in the default style."""
+    return style != DEFAULT_STYLE and _tenth(f"{world.CONCEPTS[concept].key}/{STYLES[style].package}")
+
+
+@cache
+def held_background(concept: int, background: int) -> bool:
+    """Whether a thing is never shown on a colour in training: a tenth of the pairs, none on white."""
+    return background != WHITE and _tenth(f"{world.CONCEPTS[concept].key} on {world.BACKGROUNDS[background][0]}")
+
+
+def _tenth(text: str) -> bool:
+    return hashlib.sha256(text.encode()).digest()[0] % 10 == 0
+
+
+def load(folder: str | Path) -> np.ndarray:
+    """All pictures, (C, S, G, P, P, 3) uint8; packs the drawings in ``folder`` first when they are not there."""
+    sprites = Sprites.load(pictograms.pack(Path(folder)), styles=tuple(style.package for style in STYLES))
+    return render(sprites)
+
+
+def render(sprites: Sprites) -> np.ndarray:
+    """(C, S, G, P, P, 3) uint8. Raises ValueError when a style does not draw a concept."""
+    found = np.empty((len(world.CONCEPTS), len(STYLES), len(world.BACKGROUNDS), SIDE, SIDE, 3), np.uint8)
+    for concept in range(len(found)):
+        for style in range(len(STYLES)):
+            row = drawing_of(sprites, concept, style)
+            for background, (_, _, colour) in enumerate(world.BACKGROUNDS):
+                found[concept, style, background] = _on(sprites, row, np.array(colour, np.float32) / 255)
+    return found
+
+
+def drawing_of(sprites: Sprites, concept: int, style: int) -> int:
+    """The row of the first drawing of a thing in a style: its most usual picture."""
+    rows = np.flatnonzero((sprites.style == sprites.styles.index(STYLES[style].package)) & (sprites.concept == concept))
+    if not len(rows):
+        raise ValueError(f"{STYLES[style].package} does not draw {world.CONCEPTS[concept].key}")
+    return int(rows[0])
+
+
+def _on(sprites: Sprites, row: int, ground: np.ndarray) -> np.ndarray:
+    """One drawing on a colour (3,) in [0, 1]; ink is dark on light, outlines appear where the rim would vanish."""
+    small = sprites.image(row, half=False).resize((THING, THING), Image.Resampling.BICUBIC)
+    patch = np.zeros((SIDE, SIDE, 4), np.float32)
+    edge = (SIDE - THING) // 2
+    patch[edge : edge + THING, edge : edge + THING] = np.asarray(small, np.float32) / 255
+    light = float(ground @ np.array([0.299, 0.587, 0.114], np.float32)) > 0.4
+    if sprites.ink[sprites.style[row]]:
+        patch[..., :3] = patch[..., 3:] * (0.1 if light else 0.95)
+    elif faint(patch, ground):
+        patch = outlined(patch, 0.45 if light else 0.8)
+    return ((patch[..., :3] + (1 - patch[..., 3:]) * ground).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def nearest(pixels: np.ndarray, pictures: np.ndarray, grounds: list[int], tiles: int = 16) -> list[list[int]]:
+    """For each of pixels (N, P, P, 3) the concepts by their nearest real picture on the same colour, nearest first.
+
+    ``pictures`` as of :func:`load`; pictures are compared as ``tiles`` × ``tiles`` mean colours.
+    """
+    ranks = []
+    known: dict[int, np.ndarray] = {}
+    for picture, ground in zip(pixels, grounds, strict=True):
+        if ground not in known:
+            known[ground] = _tiled(pictures[:, :, ground], tiles)  # (C, S, tiles², 3)
+        distance = np.square(known[ground] - _tiled(picture, tiles)).sum((-1, -2)).min(1)
+        ranks.append(np.argsort(distance).tolist())
+    return ranks
+
+
+def _tiled(pixels: np.ndarray, tiles: int) -> np.ndarray:
+    side = pixels.shape[-2] // tiles
+    shape = (*pixels.shape[:-3], tiles, side, tiles, side, 3)
+    return pixels.reshape(shape).astype(np.float32).mean((-4, -2)).reshape(*pixels.shape[:-3], tiles**2, 3)

@@ -1,0 +1,1 @@
+"""Training of huayu-paint-mini: a codec of pictures, words to a rough picture, and the picture made fine."""
