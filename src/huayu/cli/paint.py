@@ -41,6 +41,7 @@ def paint(
     quantize: Quantize = None,
     vocab: Vocab = None,
     vae: Annotated[Path | None, typer.Option(help="VAE of a published model · 已发布模型的 VAE")] = None,
+    low_memory: Annotated[bool, typer.Option("--low-memory", help="Encode, free, paint · 先编码后作画")] = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="File names only · 只输出文件名")] = False,
 ) -> None:

@@ -38,7 +38,9 @@ def run(asked: SimpleNamespace) -> None:
     requests = read_asked(asked, record)
     with loading_bar(visible=not asked.quiet) as progress:
         model = asked.model if asked.model or record is None else record.model
-        painter = load_paint(model, progress=progress, **{name: getattr(asked, name) for name in _LOADING})
+        texts = {text for request in requests for text in (request.prompt, request.options.negative)}
+        loading = {name: getattr(asked, name) for name in _LOADING}
+        painter = load_paint(model, texts=sorted(texts) if asked.low_memory else None, progress=progress, **loading)
         check = open_check(asked)
     session = Session(painter, check, as_json=asked.as_json, quiet=asked.quiet)
     for request in requests:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from huayu.checkpoints.find import locate
-from huayu.errors import CheckpointError, HuayuError
+from huayu.errors import HuayuError
 from huayu.paint import Painted, PaintOptions, contact_sheet, load_paint
 from huayu.paint.options import require_words, settle
 from huayu.paint.run import Run
+from huayu.runtime.device import pick_device
 from huayu.runtime.language import say
 from huayu.safety import default_guard
 
@@ -42,7 +43,7 @@ class Pictures(list[Image.Image]):
 
 
 class VisCPMPaint:
-    """Opens a VisCPM-Paint model on the GPU (half precision) or the CPU (float32).
+    """Opens a VisCPM-Paint model on the GPU (its text encoder in half precision) or the CPU (float32).
 
     ``model_path``: the published file, its folder or name, or a converted folder. ``image_safety_checker`` takes Stable
     Diffusion's from ``safety_checker`` beside the model; ``prompt_safety_checker`` huayu's own check, and the published
@@ -63,7 +64,7 @@ class VisCPMPaint:
         if image_safety_checker and not guard.picture_checks:
             _warn("Pictures are not checked: no safety_checker.", "不检查图片：没有 safety_checker。")
         ranker = _open_ranker(folder) if add_ranker else None
-        self.painter = load_paint(model_path, safety=guard, ranker=ranker)
+        self.painter = load_paint(model_path, dtype=_published_dtypes(), safety=guard, ranker=ranker)
 
     def generate(
         self,
@@ -112,13 +113,21 @@ class VisCPMPaint:
         return Pictures(result.pictures)
 
 
+def _published_dtypes() -> dict[str, torch.dtype]:
+    """On a GPU half precision for the text encoder alone. Source: spec viscpm §5.1."""
+    import torch
+
+    reads = torch.float32 if pick_device().type == "cpu" else torch.float16
+    return {"text_encoder": reads, "": torch.float32}
+
+
 def _open_ranker(folder: Path) -> Ranker | None:
     from huayu.ranking import ChineseClipRanker
 
     beside = folder / RANKER.rpartition("/")[2]
     try:
         return ChineseClipRanker(beside if beside.is_dir() else RANKER)
-    except (CheckpointError, HuayuError) as problem:
+    except HuayuError as problem:
         _warn(f"Pictures are not ranked. {problem.en}", f"不对图片排序。{problem.zh}")
         return None
 

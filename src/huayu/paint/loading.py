@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huayu.errors import ModelError
 from huayu.paint.painter import Painter
+from huayu.runtime.language import say
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from huayu.ranking import Ranker
     from huayu.safety import Guard
 
+_LOG = logging.getLogger("huayu")
 Progress = Callable[[int, int], None]
 
 
@@ -24,22 +27,25 @@ def load_paint(
     model: str | Path | None = None,
     *,
     device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
+    dtype: str | torch.dtype | Mapping[str, torch.dtype] | None = None,
     quantize: str | None = None,
     vocab: str | Path | None = None,
     vae: str | Path | None = None,
     safety: Guard | str | None = "default",
     ranker: Ranker | str | Path | None = None,
+    texts: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Painter:
     """A :class:`Painter`.
 
     ``model``: None (the one in the package), a name of ``huayu models``, a folder, a published file, or a hub id of any
     text-to-image pipeline of diffusers. ``device``: None takes CUDA or Apple's GPU if there is one. ``dtype``: None
-    takes float32 on the CPU, else float16. ``vocab``, ``vae``: vocabulary file and folder of the VAE for a published
-    model, where they do not lie beside it. ``safety``: what happens to what the checks find (``"block"``, which is the
-    default, ``"blur"``, ``"allow"``), a guard of your own, or None for no checks. ``ranker``: folder or hub id of a
-    CLIP or a Chinese-CLIP, which chooses among candidates. ``progress(done, total)`` is told bytes.
+    takes float32 on the CPU, else float16; VisCPM-Paint also takes one for each part. ``vocab``, ``vae``: vocabulary
+    file and folder of the VAE for a published model, where they do not lie beside it. ``safety``: what happens to what
+    the checks find (``"block"``, which is the default, ``"blur"``, ``"allow"``), a guard of your own, or None for no
+    checks. ``ranker``: folder or hub id of a CLIP or a Chinese-CLIP, which chooses among candidates. ``texts``: all
+    that will be painted, negative prompts too: the text encoder of VisCPM-Paint is then gone before its UNet is read.
+    ``progress(done, total)`` is told bytes. ``CUDA_MEM_SAVE=true`` keeps on the GPU only the part that is at work.
 
     Raises ModelError and CheckpointError; nothing half-loaded stays.
     """
@@ -56,23 +62,28 @@ def load_paint(
     from huayu.safety import settle_guard
 
     where = pick_device(device)
-    number_format = pick_dtype(dtype, where)
+    formats: Any = dtype if isinstance(dtype, Mapping) else pick_dtype(dtype, where)
     source = locate(model, kind="paint")
     if source.form == "folder" and not (source.path / pipelines.INDEX).is_file():
         raise ModelError(f"{source.name} cannot paint.", f"{source.name} 不能作画。")
     chooser = open_ranker(ranker, device=where) if isinstance(ranker, str | Path) else ranker
     guard = settle_guard(safety, source.folder)
+    in_turn = _in_turn(where)
+    first = "cpu" if in_turn else where
     with guarded():
         if source.form == "folder" and source.family is None:
-            pipeline = open_diffusers(source, where, number_format)
+            pipeline = open_diffusers(source, formats)
+            pipeline.to(first)
         else:
             from huayu.models.viscpm_paint import open_pipeline
 
-            pipeline = open_pipeline(source, number_format, where, vocab=vocab, vae=vae, progress=progress)
+            pipeline = open_pipeline(source, formats, first, vocab=vocab, vae=vae, texts=texts, progress=progress)
+        if in_turn:
+            pipeline.enable_model_cpu_offload(device=where)
     return Painter(pipeline, source.name, guard, chooser)
 
 
-def open_diffusers(source: Source, device: torch.device, dtype: torch.dtype) -> Any:
+def open_diffusers(source: Source, dtype: torch.dtype) -> Any:
     """Any text-to-image pipeline; nothing of its own code runs. Raises ModelError.
 
     Its safety checker, which would hand out black pictures without a word, is left to the guard.
@@ -92,7 +103,18 @@ def open_diffusers(source: Source, device: torch.device, dtype: torch.dtype) -> 
         ) from problem
     if getattr(pipeline, "safety_checker", None) is not None:
         pipeline.safety_checker = None
-    return pipeline.to(device)
+    return pipeline
+
+
+def _in_turn(device: torch.device) -> bool:
+    """Whether only the part at work is to be on the GPU; said where there is none."""
+    from huayu.runtime.memory import placement_from_environment
+
+    wanted = placement_from_environment().offload_all
+    if wanted and device.type != "cuda":
+        kind = device.type
+        _LOG.warning("%s", say(f"CUDA_MEM_SAVE has no effect on {kind}.", f"CUDA_MEM_SAVE 对 {kind} 无效。"))
+    return wanted and device.type == "cuda"
 
 
 @contextmanager
