@@ -29,9 +29,9 @@ def sha256_of(path: Path) -> str:
 
 
 def write_checksums(folder: str | Path, known: Mapping[str, str] | None = None) -> None:
-    """List every file of ``folder`` (not of folders in it). ``known``: digests that were computed while writing."""
+    """List every file of ``folder`` and of the folders in it. ``known``: digests that were computed while writing."""
     folder, known = Path(folder), dict(known or {})
-    names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != FILE)
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != FILE)
     files = {
         name: {"sha256": known.get(name) or sha256_of(folder / name), "size": (folder / name).stat().st_size}
         for name in names
@@ -55,7 +55,7 @@ def differences(folder: str | Path) -> list[Difference] | None:
 
 def _difference(folder: Path, name: str, size: int, digest: str) -> Difference | None:
     path = folder / name
-    if Path(name).name != name or not path.is_file():
+    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
         return Difference(name, "missing", "缺失")
     actual = path.stat().st_size
     if actual != size:

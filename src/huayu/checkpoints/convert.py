@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from huayu import __version__
-from huayu.checkpoints import atomic, checksums, sniff, writer
-from huayu.checkpoints.find import Source, families, locate
+from huayu.checkpoints import atomic, checksums, pipelines, sniff, writer
+from huayu.checkpoints.find import Source, families, kind_of, locate
 from huayu.checkpoints.opening import Blueprint, blueprint
 from huayu.checkpoints.published import by_name
 from huayu.checkpoints.reader import LazyTensors, open_tensors
@@ -64,15 +64,19 @@ def convert(
         raise CheckpointError(f"{dst} exists already.", f"{dst} 已存在。")
     if dst.suffix == ".safetensors":
         raise CheckpointError(f"{dst}: name a folder, or a .pt file.", f"{dst}：请给出文件夹名或 .pt 文件名。")
-    plan = blueprint(src if isinstance(src, Source) else locate(src))
+    source = src if isinstance(src, Source) else locate(src, kind_of(src))
+    chosen = None if dtype is None else pick_dtype(dtype, torch.device("cpu"))
+    size = parse_size(max_shard_size) if isinstance(max_shard_size, str) else max_shard_size
+    to_file = dst.suffix in sniff.STATE_DICT_SUFFIXES
+    plan = None if (source.path / pipelines.INDEX).is_file() else blueprint(source)
+    if plan is None or (plan.family == "viscpm_paint" and not to_file):  # the folder of a pipeline is several models
+        conversion = import_module(f"{families()['viscpm_paint']}.conversion")
+        return Converted(dst, *conversion.convert(source, dst, chosen, size, vocab, progress))
     report = plan.account()
     report.require(str(plan.source.path))
-    chosen = None if dtype is None else pick_dtype(dtype, torch.device("cpu"))
-    to_file = dst.suffix in sniff.STATE_DICT_SUFFIXES
     job = _Job(plan, report, dst, chosen, progress)
     if to_file:
         return job.to_state_dict()
-    size = parse_size(max_shard_size) if isinstance(max_shard_size, str) else max_shard_size
     return job.to_folder(size, vocab, keep_dropped)
 
 

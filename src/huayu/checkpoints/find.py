@@ -60,6 +60,16 @@ def locate(name: str | Path | None = None, kind: str = "chat") -> Source:
     return _of_kind(_from_hub(text, kind), kind)
 
 
+def kind_of(name: str | Path) -> str:
+    """What a model is for, as far as its name or its folder says: ``"paint"``, else ``"chat"``."""
+    known = published.by_name(str(name).partition("@")[0])
+    if known is not None:
+        return known.kind
+    return (
+        "paint" if (Path(name).expanduser() / pipelines.INDEX).is_file() else embedded.EMBEDDED.get(str(name), "chat")
+    )
+
+
 def read_config(folder: Path) -> dict[str, Any] | None:
     """``config.json`` of a folder; None when there is none. CheckpointError when it is not a JSON object."""
     path = folder / "config.json"

@@ -88,7 +88,7 @@ def blueprint(source: Source, settings: dict[str, Any] | None = None) -> Bluepri
     name, checkpoint = published_family(tensors, source)
     published = import_module(f"{families()[name]}.published")
     try:
-        config = published.configure(tensors.shapes, settings or _settings(source.folder))
+        config = published.configure(tensors.shapes, settings or settings_beside(source.folder))
     except KeyError as error:
         raise CheckpointError(
             f"{source.path} does not fit: 1 missing ({error.args[0]}).", f"{source.path} 不匹配：缺少 {error.args[0]}。"
@@ -146,13 +146,13 @@ def _of_folder(source: Source, tensors: LazyTensors) -> Blueprint:
     return Blueprint(source, source.family, model, tensors, None)
 
 
-def _settings(folder: Path) -> dict[str, Any] | None:
+def settings_beside(folder: Path) -> dict[str, Any] | None:
     """A published json of sizes beside the weights, if there is one (a hub's config.json of other names is not)."""
     for path in sorted(folder.glob("*.json")):
         try:
             settings = json.loads(path.read_text("utf-8")) if path.stat().st_size < 100_000 else None
         except (OSError, ValueError):
             continue
-        if isinstance(settings, dict) and ("dim_model" in settings or "llm" in settings):
+        if isinstance(settings, dict) and ("dim_model" in settings or isinstance(settings.get("llm"), dict)):
             return settings
     return None

@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from huayu.checkpoints import hub
+from huayu.checkpoints.checksums import write_checksums
+from huayu.checkpoints.convert import convert
 from huayu.checkpoints.opening import build
 from huayu.checkpoints.report import account
 from huayu.errors import CheckpointError, ModelError, PromptError
@@ -22,6 +24,8 @@ from huayu.models.viscpm_paint import KEYMAP, VAE_KEYMAP, VisCPMPaintPipeline, o
 from huayu.models.viscpm_paint.checkpoint import PUBLISHED_DEFAULTS
 from huayu.models.viscpm_paint.memory import memory_plan
 from huayu.models.viscpm_paint.published import configure, published_vae
+from huayu.paint import load_paint
+from tests.golden.support import failed
 from tests.models.viscpm_paint import tiny
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "viscpm-paint.keys.json.gz"
@@ -257,3 +261,62 @@ def test_mirrors_are_asked_in_order_and_their_hash_counts(painter, file, tmp_pat
                                             for place in vae.VAE_PLACES])  # fmt: skip
     open_pipeline(file, settings=sizes(painter))
     assert asked == [place.repository for place in vae.VAE_PLACES]
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_converted_there_and_back(painter, file, tmp_path):
+    config = painter.text_encoder.config
+    llm = {"vocab_size": config.vocab_size, "dim_model": config.hidden_size, "num_heads": config.num_attention_heads,
+           "dim_head": config.head_dim, "dim_ff": config.intermediate_size,
+           "num_layers": config.num_hidden_layers}  # fmt: skip
+    (file.parent / "sizes.json").write_text(json.dumps({"llm": llm, **sizes(painter)}), "utf-8")
+    (file.parent / "LICENSE").write_text("theirs", "utf-8")
+    done = convert(file, tmp_path / "model")
+    assert set(done.report.dropped) == {"sd.extra"}
+    assert {"checksums.json", "LICENSE", "model_index.json", "tokenizer/vocab.txt"} <= files_of(done.path)
+    assert failed(done.path) == set()
+    assert torch.equal(paint(open_pipeline(done.path)), paint(open_pipeline(file)))
+    back = convert(done.path, tmp_path / "back.pt")
+    assert "vae" in back.notes[0][0]
+    before, after = (torch.load(path, weights_only=True) for path in (file, back.path))
+    assert before.keys() - after.keys() == {"sd.extra"}
+    assert all(torch.equal(before[key], value) for key, value in after.items())
+    half = convert(file, tmp_path / "half.pt", "float16")
+    assert {value.dtype for value in torch.load(half.path, weights_only=True).values()} == {torch.float16}
+
+
+def test_a_canvas_has_no_published_form(canvas_painter, tmp_path):
+    canvas_painter.save_pretrained(tmp_path / "model")
+    with pytest.raises(CheckpointError, match="canvas"):
+        convert(tmp_path / "model", tmp_path / "out.pt")
+    assert not (tmp_path / "out.pt").exists()
+
+
+@pytest.fixture
+def whole(painter, tmp_path):
+    """A folder with checksums and a recorded painting."""
+    folder = tmp_path / "whole"
+    painter.save_pretrained(folder)
+    painted = load_paint(folder, device="cpu", safety=None).paint("红苹果", seed=7)
+    painted.images[0].save(folder / "selftest.png")
+    (folder / "selftest.json").write_text(json.dumps({"prompt": "红苹果", "seed": 7, "picture": "selftest.png"}))
+    write_checksums(folder)
+    return folder
+
+
+def test_a_whole_folder_is_verified(whole, capsys):
+    assert failed(whole) == set()
+
+
+def test_a_spoilt_folder_is_seen(whole):
+    weights = whole / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["decoder.conv_out.bias"] += 0.5
+    save_file(tensors, weights)
+    assert failed(whole) == {"checksums.json", "selftest.json"}
+    tensors["decoder.more"] = tensors.pop("decoder.conv_out.bias")
+    save_file(tensors, weights)
+    assert failed(whole) == {"checksums.json", "keys.missing", "keys.unexpected"}

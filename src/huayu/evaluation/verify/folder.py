@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from huayu.checkpoints import checksums
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from huayu.checkpoints import checksums, pipelines
 from huayu.checkpoints.find import locate
 from huayu.checkpoints.opening import blueprint
+from huayu.checkpoints.report import KeyReport
 from huayu.errors import CheckpointError
 from huayu.evaluation.verify.report import Report
 from huayu.runtime.language import say
 
 SELF_TEST = "selftest.json"
+_LEVELS = 6.0  # of 255, in an eighth of the picture
 
 
 def model_folder(folder: Path, report: Report) -> None:
@@ -31,7 +38,7 @@ def _check_files(folder: Path, report: Report) -> None:
 
 
 def _check_keys(folder: Path, report: Report) -> bool:
-    account = blueprint(locate(folder)).account()
+    account = _account(folder)
     checked = f"{{{len(account.loaded)}}}"
     report.empty("keys.missing", list(account.missing), checked)
     report.empty("keys.unexpected", list(account.unexpected), checked)
@@ -40,19 +47,48 @@ def _check_keys(folder: Path, report: Report) -> bool:
     return account.ok
 
 
+def _account(folder: Path) -> KeyReport:
+    if not (folder / pipelines.INDEX).is_file():
+        return blueprint(locate(folder)).account()
+    from huayu.models.viscpm_paint.opening import account_parts
+
+    return account_parts(locate(folder, kind="paint"))
+
+
 def _check_answer(folder: Path, report: Report) -> None:
-    """``selftest.json``: a question, perhaps a picture of the folder, and the answer that the model then gave."""
+    """``selftest.json``: a question, perhaps a picture of the folder, and the answer that the model then gave; or a
+    prompt, a seed and the picture that it then painted."""
     if not (folder / SELF_TEST).is_file():
         report.skip(SELF_TEST, "no answer was recorded", "没有记录的答案")
         return
     try:
         recorded = json.loads((folder / SELF_TEST).read_text("utf-8"))
-        picture, question, answer = recorded.get("picture"), recorded["question"], recorded["answer"]
+        picture, painted = recorded.get("picture"), "prompt" in recorded
+        asked = (recorded["prompt"], int(recorded["seed"])) if painted else (recorded["question"], recorded["answer"])
     except (ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{SELF_TEST} is not right: {error!r}", f"{SELF_TEST} 有误：{error!r}") from error
-    from huayu.chat import load_chat
-
     path = folder / picture if picture else None
     if path and path.resolve().parent != folder.resolve():
         raise CheckpointError(f"{SELF_TEST} names a picture elsewhere", f"{SELF_TEST} 中的图片不在此文件夹")
-    report.exact(SELF_TEST, load_chat(folder, device="cpu").ask(path, question).text, answer)
+    if painted and path:
+        _check_painting(folder, report, path, *asked)
+        return
+    from huayu.chat import load_chat
+
+    report.exact(SELF_TEST, load_chat(folder, device="cpu").ask(path, asked[0]).text, asked[1])
+
+
+def _check_painting(folder: Path, report: Report, path: Path, prompt: str, seed: int) -> None:
+    """Machines round differently, and painting in steps makes more of it: the pictures are compared coarsely."""
+    from huayu.paint import load_paint
+
+    ours = load_paint(folder, device="cpu", safety=None).paint(prompt, seed=seed).images[0]
+    with Image.open(path) as recorded:
+        theirs = recorded.convert("RGB")
+    report.exact(f"{SELF_TEST} size", list(ours.size), list(theirs.size))
+    report.close(SELF_TEST, _coarse(ours), _coarse(theirs), _LEVELS)
+
+
+def _coarse(picture: Image.Image) -> Tensor:
+    """(8, 8, 3): mean levels, 0 to 255."""
+    return torch.from_numpy(np.asarray(picture.resize((8, 8), Image.Resampling.BOX), np.float32))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from huayu.checkpoints import pipelines
 from huayu.errors import HuayuError
 from huayu.evaluation.verify.cases import Case
 from huayu.evaluation.verify.report import Check, Report
@@ -81,6 +82,8 @@ Checker = Callable[[], None]
 
 def _checker(folder: Path, report: Report) -> tuple[str, Checker | None]:
     """The kind of a folder, and what checks it (None: a kind of case that is not known)."""
+    if (folder / pipelines.INDEX).is_file():
+        return say("model folder", "模型文件夹"), lambda: _load("folder:model_folder")(folder, report)
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         kind = config.get("case") if isinstance(config, dict) else None

@@ -18,8 +18,9 @@ from huayu.checkpoints import pipelines
 from huayu.checkpoints.find import Source, locate
 from huayu.checkpoints.keymap import KeyMap
 from huayu.checkpoints.loading import load_into
-from huayu.checkpoints.opening import blueprint
+from huayu.checkpoints.opening import blueprint, settings_beside
 from huayu.checkpoints.reader import LazyTensors, open_tensors
+from huayu.checkpoints.report import KeyReport, account
 from huayu.checkpoints.vocabulary import BEE_MD5, find_vocabulary
 from huayu.errors import CheckpointError, ModelError
 from huayu.models.cpm_bee.configuration import CpmBeeConfig
@@ -64,10 +65,10 @@ def open_pipeline(
 
     ``dtype``: of all parts, or by part (``{"text_encoder": torch.float16, "": torch.float32}`` is what the published
     code has; ``""`` means all others); None: as stored. ``vocab``, ``vae``: vocabulary file, and folder or file of the
-    VAE, of a published file where they do not lie beside it. ``settings``: a json of sizes other than the published.
-    ``texts``: prompts and negative prompts to encode at once; the text encoder is then let go before the UNet is read,
-    so that the two are never in memory together, and only these texts can be painted. ``mmap`` as :func:`load_into`.
-    ``progress(done, total)`` counts bytes.
+    VAE, of a published file where they do not lie beside it. ``settings``: sizes other than the published; None: of the
+    json beside the file, if any. ``texts``: prompts and negative prompts to encode at once; the text encoder is then
+    let go before the UNet is read, so that the two are never in memory together, and only these texts can be painted.
+    ``mmap`` as :func:`load_into`. ``progress(done, total)`` counts bytes.
 
     Raises CheckpointError naming what does not fit; ModelError for a folder that is not such a pipeline.
     """
@@ -87,6 +88,27 @@ def open_pipeline(
     )
     pipeline._texts = encoder
     return pipeline
+
+
+def account_parts(source: Source) -> KeyReport:
+    """What would become of every key of our folder, or of a published file without its VAE; names begin with the part.
+
+    Raises as :func:`open_pipeline`, but for keys and shapes.
+    """
+    if source.form != "folder":
+        return blueprint(source).account()
+    plan = _of_folder(source)
+    whole = KeyReport()
+    for part, model in plan.models.items():
+        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        one = account(expected, plan.tensors[part].shapes)
+        whole = KeyReport(
+            {**whole.loaded, **{f"{part}.{ours}": f"{part}.{key}" for ours, key in one.loaded.items()}},
+            missing=[*whole.missing, *(f"{part}.{name}" for name in one.missing)],
+            unexpected=[*whole.unexpected, *(f"{part}.{name}" for name in one.unexpected)],
+            misshapen={**whole.misshapen, **{f"{part}.{name}": shapes for name, shapes in one.misshapen.items()}},
+        )
+    return whole
 
 
 class _Plan:
@@ -159,7 +181,8 @@ def _scheduler(folder: Path, index: Mapping[str, Any]) -> Any:
 def _of_file(
     source: Source, vocab: str | Path | None, vae: str | Path | None, settings: Mapping[str, Any] | None
 ) -> _Plan:
-    drawn = blueprint(source, dict(settings) if settings else None)
+    settings = settings or settings_beside(source.folder) or {}
+    drawn = blueprint(source, dict(settings))
     if drawn.family != "viscpm_paint":
         raise ModelError(f"{source.name} cannot paint.", f"{source.name} 不能作画。")
     drawn.account().require(str(source.path))
@@ -171,7 +194,7 @@ def _of_file(
             f"The vocabulary has {len(tokenizer.vocabulary)} tokens, but the model of {source.name} has {size}.",
             f"词表有 {len(tokenizer.vocabulary)} 个词元，而 {source.name} 的模型有 {size} 个。",
         )
-    said = {**PUBLISHED_DEFAULTS, **(settings or {}).get("paint_defaults", {})}
+    said = {**PUBLISHED_DEFAULTS, **settings.get("paint_defaults", {})}
     plan = _Plan(tokenizer, make_scheduler(said["scheduler"], PUBLISHED_NOISE), said)
     for name, prefix in (("text_encoder", "llm."), ("conditioning_head", "trans_block."), ("unet", "unet.")):
         entries = {key: entry for key, entry in drawn.tensors.entries.items() if key.startswith(prefix)}
@@ -180,5 +203,5 @@ def _of_file(
         )
         plan.add(name, getattr(whole, name), LazyTensors(entries, drawn.tensors.files, drawn.tensors.mapped), own)
     file = find_vae(source.folder, vae)
-    plan.add("vae", published_vae((settings or {}).get("vae")), open_tensors(file), VAE_KEYMAP)
+    plan.add("vae", published_vae(settings.get("vae")), open_tensors(file), VAE_KEYMAP)
     return plan

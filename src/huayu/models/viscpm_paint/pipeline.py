@@ -45,6 +45,7 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     _optional_components = ["tokenizer", "text_encoder", "canvas"]
     _callback_tensor_inputs = ["latents"]
     _lora_loadable_modules = ["unet"]
+    text_encoder: CpmBeeModel | None
 
     def __init__(
         self,
@@ -194,11 +195,7 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
         Raises ImageError for sizes and masks, PromptError for prompts, ModelError for other arguments.
         """
-        ask = self.config.paint_defaults
-        steps = num_inference_steps or (EXACT_STEPS if exact else ask.get("num_inference_steps", 25))
-        if guidance_scale is None:
-            guidance_scale = EXACT_GUIDANCE if exact else ask.get("guidance_scale", 7.5)
-        guidance = guidance_scale if exact or guidance_scale > 1 else None
+        steps, guidance = self._settled(num_inference_steps, guidance_scale, exact)
         size = self._size(width, height, image, mask_image, exact)
         if prompt_embeds is None:
             prompt_embeds = self._embeds(prompt, negative_prompt, guidance is not None, exact)
@@ -227,6 +224,17 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             return pixels
         original, mask = (part.to(pixels) for part in kept)
         return torch.where(mask > 0, pixels, original / 2 + 0.5)
+
+    def _settled(self, steps: int | None, guidance: float | None, exact: bool) -> tuple[int, float | None]:
+        """Steps, and the guidance (None: one pass), from what was asked for or what is usual."""
+        usual = {"num_inference_steps": EXACT_STEPS, "guidance_scale": EXACT_GUIDANCE}
+        if not exact:
+            usual |= {"num_inference_steps": 25, **self.config.paint_defaults}
+        steps = usual["num_inference_steps"] if steps is None else steps
+        guidance = usual["guidance_scale"] if guidance is None else guidance
+        if steps < 1:
+            raise ModelError(f"There must be at least one step, not {steps}.", f"至少要有一步，而不是 {steps}。")
+        return steps, guidance if exact or guidance > 1 else None
 
     def _embeds(
         self, prompt: str | Sequence[str] | None, negative: str | Sequence[str] | None, guided: bool, exact: bool
