@@ -15,6 +15,7 @@ from huayu.cli import looking
 from huayu.cli.main import main
 from huayu.labelling import read_record
 from huayu.paint import Painter, load_paint
+from tests.ranking.test_ranking import english  # noqa: F401 (a fixture)
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -78,6 +79,21 @@ def test_json_and_every_option(run: Run, diffusers_folder: Path) -> None:
     with Image.open("all.png") as sheet:
         assert sheet.size == (2 * 24 + 3 * 8, 16 + 20 + 2 * 8)
     assert read_record("all.png").settings == {"sheet": [3, 4]}
+
+
+def test_the_best_of_several(run: Run, english: Path, diffusers_folder: Path) -> None:  # noqa: F811
+    code, out, _ = run(
+        "a dog", "-o", "dog.png", "--seed", 3, "--steps", 1, "--rerank", 3, "--ranker", english, "--json"
+    )
+    record = json.loads(out)
+    assert code == 0
+    painter = load_paint(diffusers_folder, ranker=english)
+    images = [painter.paint("a dog", seed=seed, steps=1).images[0] for seed in (3, 4, 5)]
+    assert painter.ranker is not None
+    assert record["scores"] == pytest.approx(painter.ranker("a dog", images), abs=0.05)
+    assert record["seed"] == 3 + record["scores"].index(max(record["scores"]))
+    code, out, _ = run("一只狗", "--seed", 3, "--steps", 1, "--rerank", 3, "--ranker", english, "--json")
+    assert (code, json.loads(out)["scores"]) == (0, [])
 
 
 def test_painted_again_from_its_file(run: Run) -> None:
@@ -262,3 +278,24 @@ def test_the_painter_is_told_what_the_command_line_says(run: Run, monkeypatch: p
     run("a", "--vocab", "v.txt", "--vae", "vae", "--ranker", "clip", "--rerank", "2", "--device", "cpu", model="some")
     expected = {"model": "some", "vocab": Path("v.txt"), "vae": Path("vae"), "ranker": "clip", "device": "cpu"}
     assert {name: told[name] for name in expected} == expected
+
+
+def test_a_bar_of_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huayu.cli.painting import painting_bar
+    from huayu.paint import Progress
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("HUAYU_LANG", "zh")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    with painting_bar(visible=True) as show:
+        show(Progress(3, 40))
+    assert "作画" in screen.getvalue()
+    assert "3/40" in screen.getvalue()
+    monkeypatch.setattr("sys.stderr", silent := Terminal())
+    with painting_bar(visible=False) as show:
+        show(Progress(3, 40))
+    assert silent.getvalue() == ""

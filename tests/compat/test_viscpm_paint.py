@@ -13,7 +13,9 @@ from PIL import Image
 from huayu.compat import VisCPMPaint
 from huayu.errors import ModelError, OptionError, PromptError
 from huayu.labelling import read_record
+from huayu.ranking import ChineseClipRanker
 from tests.paint.conftest import Brightest, Refusing
+from tests.ranking.test_ranking import chinese  # noqa: F401 (a fixture)
 
 # The script of the published README, but for the import line, the path and a smaller picture.
 SCRIPT = """
@@ -116,20 +118,15 @@ def test_a_flagged_picture_is_replaced_and_still_returned(viscpm: VisCPMPaint) -
     assert shown[0].tobytes() != plain.tobytes()
 
 
-def test_a_ranker_beside_the_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huayu import ranking
-
-    asked: list[str] = []
+def test_a_ranker_beside_the_model(folder: Path, chinese: Path) -> None:  # noqa: F811
     beside = folder / "chinese-clip-vit-base-patch16"
-    monkeypatch.setattr(ranking, "ChineseClipRanker", lambda source: (asked.append(str(source)), Brightest())[1])
-    VisCPMPaint(folder)
-    beside.mkdir()
+    beside.symlink_to(chinese)
     try:
         made = VisCPMPaint(folder)
     finally:
-        beside.rmdir()
-    assert asked == ["OFA-Sys/chinese-clip-vit-base-patch16", str(beside)]
-    assert isinstance(made.painter.ranker, Brightest)
+        beside.unlink()
+    assert isinstance(made.painter.ranker, ChineseClipRanker)
+    assert len(made.painter.ranker("红", [Image.new("RGB", (16, 16))])) == 1
 
 
 def test_refusals(viscpm: VisCPMPaint, tiny_chat_folder: Path) -> None:
