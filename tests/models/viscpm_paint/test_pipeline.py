@@ -188,12 +188,21 @@ def test_inpainting_leaves_the_rest_alone(painter, name):
         ({"negative_prompt": ["a", "b"]}, ModelError, "2 negative"),
         ({"generator": seeded(1, 2)}, ModelError, "2 generators for 1"),
         ({"prompt": None}, ModelError, "prompt"),
+        ({"num_inference_steps": 0}, ModelError, "at least one step"),
         ({"steps": 3}, TypeError, "steps"),
     ],
 )
 def test_what_cannot_be_done_is_said(painter, options, error, words):
     with pytest.raises(error, match=words):
         painter(**{"prompt": "猫", **options})
+
+
+def test_guidance_needs_both_texts(painter):
+    alone = painter.encode_prompt(["猫"])
+    assert close(painter(prompt_embeds=alone, guidance_scale=1, generator=seeded(1), output_type="pt").images,
+                 paint(painter, "猫", guidance_scale=1))  # fmt: skip
+    with pytest.raises(ModelError, match="negative prompt"):
+        painter(prompt_embeds=alone, guidance_scale=2)
 
 
 def test_an_unknown_scheduler_is_an_error_that_lists_them(painter, canvas_painter):

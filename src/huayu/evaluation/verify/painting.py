@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from huayu.checkpoints.loading import load_into
+from huayu.checkpoints.reader import open_tensors
 from huayu.evaluation.verify.arrays import PLACEHOLDER, Row, check_rows, model_inputs, short_names, words_of
 from huayu.evaluation.verify.cases import Case
 from huayu.evaluation.verify.report import Report
@@ -46,8 +48,12 @@ def paint_text(case: Case, report: Report) -> None:
 
 def _parts(case: Case, config: VisCPMPaintConfig) -> Any:
     with torch.device("meta"):
-        parts = VisCPMPaintModel(config)
-    return case.filled(parts, PARTS + VAE_KEYMAP.prefixed("vae.", "vae."))
+        parts: Any = VisCPMPaintModel(config)
+    weights = open_tensors(case.path(case.config.get("weights", "weights.safetensors")))
+    load_into(parts, weights, PARTS + VAE_KEYMAP.prefixed("vae.", "vae."), torch.float32)
+    if config.text is not None:  # the only part that may be published in half precision
+        parts.text_encoder.to(case.dtype)
+    return parts.eval()
 
 
 @torch.no_grad()

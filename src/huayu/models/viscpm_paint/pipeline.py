@@ -97,7 +97,7 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     def encode_prompt(self, prompts: Sequence[str], negative_prompts: Sequence[str] | None = None) -> PromptEmbeds:
         """B prompts, B negative prompts (None: no second pass) → embeddings, each pair padded to its longer text.
 
-        Texts are taken as they are: escape what a user typed. Raises PromptError. Source: spec viscpm §5.2.
+        Texts are taken as they are: escape what a user typed. On the CPU, whatever computed it. Raises PromptError. Source: spec viscpm §5.2.
         """
         texts = [*prompts, *(negative_prompts or ())]
         found = self._texts.encode(texts, self.tokenizer, self.text_encoder, self.conditioning_head)
@@ -199,6 +199,8 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
         size = self._size(width, height, image, mask_image, exact)
         if prompt_embeds is None:
             prompt_embeds = self._embeds(prompt, negative_prompt, guidance is not None, exact)
+        if guidance is not None and prompt_embeds.uncond is None:
+            raise ModelError("Guidance needs the embeddings of a negative prompt.", "引导需要反向提示词的嵌入。")
         embeds = prompt_embeds.repeated(num_images_per_prompt).to(self._execution_device, self.unet.dtype)
         sides = (size[1] // self.vae_scale_factor, size[0] // self.vae_scale_factor)
         told = condition(embeds, guidance, self.unet, self.canvas, sides)
@@ -227,11 +229,11 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
 
     def _settled(self, steps: int | None, guidance: float | None, exact: bool) -> tuple[int, float | None]:
         """Steps, and the guidance (None: one pass), from what was asked for or what is usual."""
-        usual = {"num_inference_steps": EXACT_STEPS, "guidance_scale": EXACT_GUIDANCE}
-        if not exact:
-            usual |= {"num_inference_steps": 25, **self.config.paint_defaults}
-        steps = usual["num_inference_steps"] if steps is None else steps
-        guidance = usual["guidance_scale"] if guidance is None else guidance
+        ask = self.config.paint_defaults
+        if steps is None:
+            steps = EXACT_STEPS if exact else int(ask.get("num_inference_steps", 25))
+        if guidance is None:
+            guidance = EXACT_GUIDANCE if exact else float(ask.get("guidance_scale", 7.5))
         if steps < 1:
             raise ModelError(f"There must be at least one step, not {steps}.", f"至少要有一步，而不是 {steps}。")
         return steps, guidance if exact or guidance > 1 else None

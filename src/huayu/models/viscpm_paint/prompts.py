@@ -112,7 +112,8 @@ def _states(texts: Sequence[str], tokenizer: Any, text_encoder: Any, head: Any) 
     }
     batch = {name: value.to(text_encoder.device) for name, value in batch.items()}
     hidden = text_encoder(**batch, use_cache=False).last_hidden_state
-    states = head(hidden.to(head.dtype))
+    # Kept on the CPU: they are small, and parts may move between devices from one prompt to the next.
+    states = head(hidden.to(head.dtype)).cpu()
     return [(row[: len(item.input_ids)].clone(), row[-1].clone()) for row, item in zip(states, items, strict=True)]
 
 

@@ -59,5 +59,8 @@ def make_scheduler(name: str, trained: Mapping[str, Any]) -> Any:
 
 def exact_scheduler(trained: Mapping[str, Any]) -> DDPMScheduler:
     """DDPM as published: timesteps ``(n-1)r, …, r, 0`` with r = 1000 // n. Source: spec viscpm §5.1, 5.3."""
-    settings = {"clip_sample": False, **{key: trained[key] for key in (*_NOISE, *_READ) if key in trained}}
+    settings = {
+        "clip_sample": False,
+        **{key: trained[key] for key in (*_NOISE, *_READ) if trained.get(key) is not None},
+    }
     return DDPMScheduler(**settings, steps_offset=0, timestep_spacing="leading")
