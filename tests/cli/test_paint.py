@@ -26,6 +26,7 @@ def run(
 ) -> Run:
     """Runs ``huayu paint …`` in an empty folder; returns exit code, stdout and stderr."""
     monkeypatch.setenv("HUAYU_LANG", "en")
+    monkeypatch.setattr("huayu.safety.guard.is_installed", lambda module: False)  # an optional check takes seconds
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: str | Path | int, model: str | Path | None = diffusers_folder) -> tuple[int, str, str]:
@@ -258,7 +259,7 @@ def test_interrupted_it_keeps_what_is_finished(run: Run, monkeypatch: pytest.Mon
         return event
 
     monkeypatch.setattr(PaintStream, "__next__", interrupt)
-    code, out, err = run("a dog", "-o", "dog.png", "--n", 3, "--seed", 1, "--steps", 60)
+    code, out, err = run("a dog", "-o", "dog.png", "--n", 3, "--seed", 1, "--steps", 30)
     assert (code, out) == (130, "dog-1.png\n")
     assert "stopped; 1 finished" in err
     assert pixels("dog-1.png") == finished[0].image.tobytes()

@@ -18,7 +18,9 @@ WORDS = "a red apple"
 
 @pytest.fixture(scope="module")
 def library(diffusers_folder: Path) -> Painter:
-    return load_paint(diffusers_folder, device="cpu")
+    from huayu.safety import default_guard
+
+    return load_paint(diffusers_folder, device="cpu", safety=default_guard(picture=False))
 
 
 def test_any_pipeline_of_diffusers_paints(library: Painter, diffusers_folder: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from huayu.errors import ImageError, OptionError, OutOfMemory, PromptError
+from huayu.errors import ImageError, ModelError, OptionError, OutOfMemory, PromptError
 from huayu.paint import Painted, Painter, PaintOptions, Progress
 from huayu.safety import Guard, default_guard
 from huayu.types import Verdict
@@ -90,6 +91,17 @@ def test_schedulers_and_the_models_own_afterwards(painter: Painter) -> None:
     assert painter.paint(APPLE, seed=1).images[0].tobytes() == own
 
 
+def test_a_model_with_a_canvas(tmp_path: Path) -> None:
+    from tests.models.viscpm_paint.tiny import pipeline
+
+    small = Painter(pipeline(tmp_path, canvas=True), "small")
+    assert len(set(pixels(small.paint(APPLE, n=2, seed=1).images))) == 2
+    with pytest.raises(ModelError, match="pndm"):
+        small.stream(APPLE, scheduler="pndm")
+    with pytest.raises(OptionError, match="only for VisCPM-Paint"):
+        small.stream(APPLE, exact=True)
+
+
 def test_from_a_picture_and_inside_a_mask(painter: Painter) -> None:
     photo, mask = Image.new("RGB", (32, 16), "red"), Image.new("L", (32, 16), 0)
     mask.paste(255, (0, 0, 16, 16))
@@ -132,7 +144,7 @@ def test_options_and_changes(painter: Painter) -> None:
 
 
 def test_a_blocked_prompt_is_a_verdict_not_a_picture(painter: Painter) -> None:
-    guarded = Painter(painter.backend, "tiny", default_guard())
+    guarded = Painter(painter.backend, "tiny", default_guard(picture=False))
     fine = guarded.paint(APPLE, seed=1)
     assert fine.verdicts
     assert all(verdict.allowed for verdict in fine.verdicts)
@@ -141,7 +153,7 @@ def test_a_blocked_prompt_is_a_verdict_not_a_picture(painter: Painter) -> None:
     reason = next(verdict for verdict in result.verdicts if not verdict.allowed)
     assert reason.reason_en
     assert reason.reason_zh
-    allowing = Painter(painter.backend, "tiny", default_guard(policy="allow")).paint("a naked woman")
+    allowing = Painter(painter.backend, "tiny", default_guard(picture=False, policy="allow")).paint("a naked woman")
     assert allowing.images
     assert not all(verdict.allowed for verdict in allowing.verdicts)
 

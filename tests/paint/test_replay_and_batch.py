@@ -59,7 +59,7 @@ def test_painted_from_a_picture_it_needs_that_picture(painter: Painter) -> None:
 def test_records_that_do_not_paint(painter: Painter) -> None:
     record = painter.paint("a naked woman", seed=1).records[0]
     with pytest.raises(PromptError, match=r"\w"):
-        repaint(Painter(painter.backend, "tiny", default_guard()), record)
+        repaint(Painter(painter.backend, "tiny", default_guard(picture=False)), record)
     with pytest.raises(OptionError, match="how one picture was painted"):
         options_of(replace(record, settings={"sheet": [1, 2]}))
 

@@ -54,7 +54,6 @@ def load_paint(
             f"quantize={quantize!r} is not available in this version; try --dtype float16.",
             f"此版本尚不支持 quantize={quantize!r}；可尝试 --dtype float16。",
         )
-    from huayu.checkpoints import pipelines
     from huayu.checkpoints.find import locate
     from huayu.ranking import open_ranker
     from huayu.runtime.device import pick_device, pick_dtype
@@ -64,23 +63,27 @@ def load_paint(
     where = pick_device(device)
     formats: Any = dtype if isinstance(dtype, Mapping) else pick_dtype(dtype, where)
     source = locate(model, kind="paint")
-    if source.form == "folder" and not (source.path / pipelines.INDEX).is_file():
-        raise ModelError(f"{source.name} cannot paint.", f"{source.name} 不能作画。")
     chooser = open_ranker(ranker, device=where) if isinstance(ranker, str | Path) else ranker
     guard = settle_guard(safety, source.folder)
     in_turn = _in_turn(where)
-    first = "cpu" if in_turn else where
     with guarded():
-        if source.form == "folder" and source.family is None:
-            pipeline = open_diffusers(source, formats)
-            pipeline.to(first)
-        else:
-            from huayu.models.viscpm_paint import open_pipeline
-
-            pipeline = open_pipeline(source, formats, first, vocab=vocab, vae=vae, texts=texts, progress=progress)
+        first = "cpu" if in_turn else where
+        pipeline = _open(source, formats, first, vocab=vocab, vae=vae, texts=texts, progress=progress)
         if in_turn:
             pipeline.enable_model_cpu_offload(device=where)
     return Painter(pipeline, source.name, guard, chooser)
+
+
+def _open(source: Source, dtype: Any, device: Any, **given: Any) -> Any:
+    from huayu.checkpoints import pipelines
+
+    if source.form == "folder" and not (source.path / pipelines.INDEX).is_file():
+        raise ModelError(f"{source.name} cannot paint.", f"{source.name} 不能作画。")
+    if source.form == "folder" and source.family is None:
+        return open_diffusers(source, dtype).to(device)
+    from huayu.models.viscpm_paint import open_pipeline
+
+    return open_pipeline(source, dtype, device, **given)
 
 
 def open_diffusers(source: Source, dtype: torch.dtype) -> Any:

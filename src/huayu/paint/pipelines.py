@@ -103,6 +103,8 @@ class VisCPMPaintBackend(_PipelineBackend):
 
     def check(self, prompt: str, settings: Settings) -> None:
         """See :class:`huayu.paint.backend.Backend`; also for a malformed ``<`` in exact mode."""
+        if settings.scheduler:
+            make_scheduler(settings.scheduler, self.own_scheduler.config)
         tokenizer = self.pipeline.tokenizer
         if tokenizer is None:  # only texts that are encoded already can be painted then
             return
