@@ -237,6 +237,11 @@ def test_without_its_text_encoder_only_known_texts_are_painted(painter, tmp_path
         paint(whole, "猫")
 
 
+def test_every_part_has_its_turn_on_the_device(canvas_painter):
+    modules = {name for name, part in canvas_painter.components.items() if isinstance(part, torch.nn.Module)}
+    assert set(canvas_painter.model_cpu_offload_seq.split("->")) == modules
+
+
 def test_vae_tiling_and_slicing_and_channels_last(painter, tmp_path):
     other = tiny.pipeline(tmp_path)
     other.vae.enable_slicing()

@@ -97,7 +97,8 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
     def encode_prompt(self, prompts: Sequence[str], negative_prompts: Sequence[str] | None = None) -> PromptEmbeds:
         """B prompts, B negative prompts (None: no second pass) → embeddings, each pair padded to its longer text.
 
-        Texts are taken as they are: escape what a user typed. On the CPU, whatever computed it. Raises PromptError. Source: spec viscpm §5.2.
+        Texts are taken as they are: escape what a user typed. The result is on the CPU. Raises PromptError.
+        Source: spec viscpm §5.2.
         """
         texts = [*prompts, *(negative_prompts or ())]
         found = self._texts.encode(texts, self.tokenizer, self.text_encoder, self.conditioning_head)
