@@ -162,6 +162,27 @@ def test_looked_at_by_a_chat_model(run: Run, tiny_chat_folder: Path, monkeypatch
     assert "Yes." in json.loads(out)["look"]["reason"]
 
 
+def test_small_models_are_asked_for_a_thing() -> None:
+    assert looking.thing_of("一个苹果，扁平风格") == "苹果"
+    assert looking.thing_of("一些花") == "一些花"
+    assert looking.thing_of("a red apple, flat") == "a red apple"
+
+
+@pytest.mark.parametrize(
+    ("answer", "thing", "language", "another"),
+    [
+        ("有，图里有一只狗。", "猫", "zh", True),
+        ("有，图里有一只狗。", "小狗", "zh", False),
+        ("有。", "猫", "zh", False),
+        ("Yes, there is a dog.", "a cat", "en", True),
+        ("Yes, there is a Dog.", "a big dog", "en", False),
+        ("Yes.", "a cat", "en", False),
+    ],
+)
+def test_a_yes_about_something_else(answer: str, thing: str, language: str, another: bool) -> None:
+    assert looking.names_another(answer, thing, language) is another
+
+
 @pytest.mark.parametrize(
     ("thing", "language", "question"),
     [
@@ -187,6 +208,8 @@ def test_questions_about_a_picture(thing: str, language: str, question: str) -> 
         ("There is a dog.", "en", True),
         ("There isn't one.", "en", False),
         ("No. There is a cat.", "en", False),
+        ("I do not know.", "en", None),
+        ("我不知道图里有没有。", "zh", None),
         ("A nothing", "en", None),
         ("", "en", None),
     ],

@@ -11,7 +11,9 @@ from huayu.chat import ChatModel
 from huayu.runtime.language import language_of
 from huayu.types import Verdict
 
-# Answers are read by their first words: no before yes, since 没有 holds 有.
+_UNSURE = re.compile(r"know|not sure|unsure|不知道|不确定|不清楚", re.IGNORECASE)
+_A = re.compile("^一[个只条张朵棵辆头匹本把座架艘杯颗]")
+# Answers are read by their first sentence: no before yes, since 没有 holds 有.
 _NO = {"zh": re.compile("没|不是|不能|不在|否|无"), "en": re.compile(r"\b(no|not|none|cannot)\b|n't", re.IGNORECASE)}
 _YES = {"zh": re.compile("有|是|对|能"), "en": re.compile(r"\b(yes|there (is|are)|it is|correct)\b", re.IGNORECASE)}
 
@@ -21,14 +23,28 @@ def looker(chat: ChatModel) -> Callable[[Image.Image, str], Verdict]:
 
     def look(image: Image.Image, prompt: str) -> Verdict:
         language = language_of(prompt)
-        # A small model knows things by name, not whole prompts.
-        asked_for = prompt if chat.backend.follows_requests else re.split("[,，。;；]", prompt)[0]
-        answer = chat.ask(image, question_about(asked_for.strip(), language), search="greedy", max_new_tokens=64).text
+        small = not chat.backend.follows_requests
+        asked_for = thing_of(prompt) if small else prompt
+        answer = chat.ask(image, question_about(asked_for, language), search="greedy", max_new_tokens=64).text
         said = read_answer(answer, language)
+        if small and said and names_another(answer, asked_for, language):
+            said = False
         score = {True: 1.0, None: 0.5, False: 0.0}[said]
         return Verdict(said is True, "look", score, f"{chat.name}：{answer}", f"{chat.name}: {answer}")
 
     return look
+
+
+def thing_of(prompt: str) -> str:
+    """The thing by its name: what small models know. The first clause, in Chinese without "a"."""
+    return _A.sub("", re.split("[,，。;；]", prompt.strip())[0].strip())
+
+
+def names_another(answer: str, thing: str, language: str) -> bool:
+    """Whether a yes goes on about something else, as small models do: 有，图里有一只狗。 of a cat."""
+    named = re.search("有.*有(.+)" if language == "zh" else r"there (?:is|are) (.+)", answer, re.IGNORECASE)
+    core = thing[-1:] if language == "zh" else thing.split()[-1]
+    return named is not None and core.lower() not in named[1].lower()
 
 
 def question_about(thing: str, language: str) -> str:
@@ -43,6 +59,8 @@ def question_about(thing: str, language: str) -> str:
 def read_answer(answer: str, language: str) -> bool | None:
     """Yes, no, or None when the first sentence says neither."""
     first = re.split(r"[。.!！?？\n]", answer.strip(), maxsplit=1)[0]
+    if _UNSURE.search(first):
+        return None
     if _NO[language].search(first):
         return False
     return True if _YES[language].search(first) else None
