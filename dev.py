@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The two commands of the README; needs only Python 3.11 or newer and a package registry.
 
-    python3 dev.py demo            set up .venv and hold a short conversation about a picture
+    python3 dev.py demo            set up .venv, talk about a picture, paint two
     python3 dev.py test [ARG…]     set up .venv and run the tests; ARGs go to pytest
     python3 dev.py setup [EXTRA…]  only set up (extras of pyproject.toml; default: test)
 
@@ -158,8 +158,9 @@ def set_up(extras: set[str]) -> bool:
 
 
 def demo() -> int:
-    """A short conversation about a picture."""
-    return 0 if set_up(set()) and run(PYTHON, ROOT / "examples" / "chat_demo.py") else 1
+    """A short conversation about a picture, then two pictures from words."""
+    scripts = (ROOT / "examples" / name for name in ("chat_demo.py", "paint_demo.py"))
+    return 0 if set_up(set()) and all(run(PYTHON, script) for script in scripts) else 1
 
 
 def test(arguments: list[str]) -> int:

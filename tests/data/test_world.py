@@ -6,6 +6,7 @@ from collections import Counter
 
 from huayu.data import world
 from huayu.data.pictogram_packages import DROPPED, PACKAGES
+from huayu.data.strangers import OUTSIDE_TEST, OUTSIDE_TRAIN
 
 
 def test_concepts_are_complete_and_unambiguous() -> None:
@@ -54,7 +55,7 @@ def test_everyday_things_are_there() -> None:
 
 def test_no_drawing_is_both_known_and_strange() -> None:
     known = "".join(concept.emoji for concept in world.CONCEPTS)
-    everything = known + world.OUTSIDE_TRAIN + world.OUTSIDE_TEST
+    everything = known + OUTSIDE_TRAIN + OUTSIDE_TEST
     assert len(set(everything)) == len(everything)
 
 

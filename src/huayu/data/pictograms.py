@@ -25,6 +25,7 @@ from PIL import Image
 
 from huayu.data import world
 from huayu.data.pictogram_packages import DROPPED, OLD_NAMES, PACKAGES, Package
+from huayu.data.strangers import OUTSIDE_TEST, OUTSIDE_TRAIN
 from huayu.errors import HuayuError
 
 PIXELS = 80
@@ -146,9 +147,9 @@ def wanted(role: str) -> Iterator[tuple[int, bool, str]]:
     for number, concept in enumerate(world.CONCEPTS):
         yield from ((number, False, emoji) for emoji in concept.emoji)
     if role != "test":
-        yield from ((world.OUTSIDE, False, emoji) for emoji in world.OUTSIDE_TRAIN)
+        yield from ((world.OUTSIDE, False, emoji) for emoji in OUTSIDE_TRAIN)
     if role == "test":
-        yield from ((world.OUTSIDE, True, emoji) for emoji in world.OUTSIDE_TEST)
+        yield from ((world.OUTSIDE, True, emoji) for emoji in OUTSIDE_TEST)
 
 
 def pack(cache_dir: Path = DEFAULT_CACHE, progress: Callable[[int, int, str], None] | None = None) -> Path:

@@ -9,6 +9,8 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 
+from huayu.data.strangers import OUTSIDE_TEST, OUTSIDE_TRAIN
+
 OUTSIDE = -1  # the concept id of a thing the world has no word for
 
 
@@ -208,23 +210,6 @@ BACKGROUNDS: tuple[tuple[str, str, tuple[int, int, int]], ...] = (
     ("purple", "紫色", (142, 82, 190)),
     ("pink", "粉色", (250, 172, 196)),
     ("brown", "棕色", (128, 88, 54)),
-)
-
-# Drawings the world has no word for. The second list is kept for the test and never trained on.
-OUTSIDE_TRAIN = (
-    "🐫🦒🦔🦇🦂🐜🦐🐬🐊🦄🦏🦌🐿🐉🦃🕊🐚🐛🦎🦑🦈🐺🦊🐏🐐🐨🐑"
-    "🥑🥦🌶🥔🥝🍈🌰🥐🥞🥓🍗🌭🥪🌮🍚🍜🍝🍡🍤🍬🍭🍫🍯🍮🍺🍷🍸🍼🍴"
-    "⌛🔋🔌🔦🚽🚿🛁⚓🚦⛽⛺🎡🗽⛲🌋🗻❄💧🌊⚡🍀🍁🌿💐👔👖🎒👜💍💎💄🎧🎤📻🎷💾💿📜✉📦📎🔒🔧"
-    "💣💊💉💰💳🎣🎿🎯🎲🎨🏆🎮♟🗿👣👄👁👂🎀🃏"
-    "🦛🦝🦨🦥🦡🦤🪲🪳🪰🪱🦠🪶🪷🪻🫐🫒🥭🫑🧄🧅🍠🧇🥣🥫🍱🍘🍥🥮🥟🥠🥡🫖🧊🥢🍽🏺🏟🏗🧱🪨🗼🕌⛩🕋🎢🛴🛹🛼🚏🛢🚨🛟🚠🛰🛎🧳⏱🧨🎉🎊"
-    "🎋🎍🎎🎏🎐🧧🎗🎖🥈🥍🏸🥅⛳🤿🛷🥌🪀🪁🔮🪄🎰🪅♠♦♣🖼🧵🪡🧶🪢🥽🦺👙🩴🧤🪖📿🎙🎛🪗🪕📟🖨⌨🖱🧮🏮🪔📰🔖🏷🪙💸🧾📤📁📈📊📍🖇"
-    "🗑🪓⛏⚒🪃🛡🪚⚖⛓🪝🧰🧲🪜⚗🧪🧬🩸🩹🩺🛗🪞🪟🪠🪤🪒🧴🧷🧹🧺🧻🪣🧼🪥🧽🧯🛒⚰🧿🪬🫀🫁🧠🦿🦾👋✋👍👊✌👏🙏💪🦶👮👷🤴👸🧙🧚🧛"
-    "🧜🎅🕺💃🏃🚶🧘🏊🏄🚣😀😎😍😭😡😴🤮🤠🤡💩💯💢💥💦💤❌❓❗✅➕♻⚠🚫🛑🔞⛔📶🔊🔇🈵㊗🅰🆘🆒🔟⏩⏏🔀🔁♈♉♎☯☮✝☪🕉✡⚛🏳"
-    "🏴🚩"
-)
-OUTSIDE_TEST = (
-    "🦓🦍🦅🐪🐡🕷🦗🦞🦕🦘🐲🦩🦚🥥🥒🥜🥨🥩🌯🥗🍿🍣🍙🍛🍢🍶🍹🥛"
-    "⏳🕯📡🔬🔭🚧🎠🎪🌪☄🌸🍂🌾👘🧦👛💅📯📠📼📹📥📮📅📌📐🔐🔩🔪💈💵🏹🎳🎾🥊🥋⛸🏓🥇🀄🧩🎭🦴👅👃🏁💼"
 )
 
 
