@@ -69,4 +69,4 @@ def _size_on_disk(name: str) -> int | None:
     if name not in embedded.EMBEDDED:
         return None
     folder = embedded.folder(name)
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) or None
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors")) or None
