@@ -103,6 +103,8 @@ def test_each_word_of_an_answer_looks_for_what_it_names_next(tmp_path: Path) -> 
     asked = about["mention"][0]
     assert asked[asked > 0].tolist() == [cat], "the question's noun; the answer's words are no context"
     said = about["naming"][0][batch["labels"][0] != -100].tolist()
+    assert about["asked"][0].nonzero()[:, 0].tolist() == (batch["labels"][0] != -100).nonzero()[:1, 0].tolist()
+    assert about["asked"].max() == cat
     assert said == [dog] * 4 + [unknown] * 6 + [0] * (len(said) - 10)
 
 

@@ -1,7 +1,8 @@
 """What must be found in a scene before one can speak of it, as losses that exist only in training.
 
 At each slot: which thing in order it shows, and whether that thing is the outermost to a side. At each noun of a
-question: the slots where such a thing is. At each word of an answer: the slots of the thing that is named next.
+question: the slots where such a thing is. At each word of an answer: the slots of the thing that is named next; and
+before its first word, whether the thing that was asked about is there at all.
 Yes and no, sides and lists are then a matter of words; from answers alone a small model finds these late, by chance.
 """
 
@@ -24,7 +25,7 @@ from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import NUM_CLASSES, NUM_SLOTS
 
 SHOWN = 0.12  # share of a slot from which on it shows a thing
-LABELS = ("mention", "naming", "order", "sides", "shares")
+LABELS = ("mention", "naming", "asked", "order", "sides", "shares")
 IGNORED = -100
 
 
@@ -37,6 +38,7 @@ class ReadingHeads(nn.Module):
         self.sides = nn.Linear(width, len(SIDES))
         self.cells = nn.Linear(width, NUM_SLOTS)
         self.next = nn.Linear(width, NUM_SLOTS)
+        self.there = nn.Linear(width, 1)
 
     def losses(self, states: Sequence[Tensor], index: Tensor, labels: Batch) -> dict[str, Tensor]:
         """``states``: of the embeddings and each block (B, T, D); ``index`` (B, T): the slot of a token, else -1."""
@@ -51,7 +53,14 @@ class ReadingHeads(nn.Module):
             "sides": _mean(_binary(self.sides(slots)[shown], sides[shown])),
             "cells": self._where(self.cells, middle, labels["mention"], labels["shares"], seen),
             "next": self._where(self.next, late, labels["naming"], labels["shares"], seen),
+            "there": self._whether(late, labels["asked"], labels["shares"], seen),
         }
+
+    def _whether(self, states: Tensor, asked: Tensor, shares: Tensor, seen: Tensor) -> Tensor:
+        """Loss of whether any slot shows what was asked about: ``asked`` (B, T) classes, 0 for none."""
+        row, column = ((asked > 0) & seen[:, None]).nonzero(as_tuple=True)
+        there = (shares[row, :, asked[row, column]] > SHOWN).any(1)
+        return _mean(_binary(self.there(states[row, column])[:, 0], there.float()))
 
     def _where(self, head: nn.Linear, states: Tensor, named: Tensor, shares: Tensor, seen: Tensor) -> Tensor:
         """Loss of the slots that show what each token names: ``named`` (B, T) classes, 0 for none."""
@@ -80,9 +89,11 @@ def nouns(vocabulary: BeeVocabulary) -> Tensor:
 
 
 def words_about_things(rows: Batch, named: Tensor, stranger: Tensor) -> Batch:
-    """(B, T) each: ``mention``, the class that a token of the context names, and ``naming``, the class that an answer
-    names next at this token; 0 for none. ``named`` (V,) is of :func:`nouns`; ``stranger`` (V,) tells the words that
-    only a thing without a name is called by."""
+    """(B, T) each: ``mention``, the class that a token of the context names; ``naming``, the class that an answer names
+    next at this token; ``asked``, at an answer's first token, the class that the context named last. 0 for none.
+
+    ``named`` (V,) is of :func:`nouns`; ``stranger`` (V,) tells the words that only a thing without a name is called by.
+    """
     classes = named[rows["input_ids"].clamp(max=len(named) - 1)] * rows["is_context"].long()
     labels = rows["labels"].clamp(min=0, max=len(named) - 1)
     said = torch.where(stranger[labels], NUM_CLASSES - 1, named[labels]) * (rows["labels"] != IGNORED)
@@ -91,7 +102,11 @@ def words_about_things(rows: Batch, named: Tensor, stranger: Tensor) -> Batch:
         following = torch.where(said[:, column] > 0, said[:, column], following)
         following = following * (rows["labels"][:, column] != IGNORED)
         naming[:, column] = following
-    return {"mention": classes, "naming": naming}
+    columns = torch.arange(1, classes.shape[1] + 1)
+    last = (classes.sign() * columns).argmax(1, keepdim=True)
+    first = (rows["labels"] != IGNORED).long().argmax(1, keepdim=True)
+    asked = torch.zeros_like(classes).scatter(1, first, classes.gather(1, last))
+    return {"mention": classes, "naming": naming, "asked": asked}
 
 
 def strangers(vocabulary: BeeVocabulary) -> Tensor:

@@ -26,6 +26,7 @@ _PER_TOKEN = (
     "labels",
     "mention",
     "naming",
+    "asked",
 )
 
 
