@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
-from benchmarks import chat, decode, load, synthetic  # noqa: E402 (the checkout comes first)
+from benchmarks import chat, decode, load, paint, synthetic  # noqa: E402 (the checkout comes first)
 
 Figures = dict[str, Any]
 
@@ -42,6 +42,7 @@ def benchmarks(model: str | None = None) -> dict[str, Callable[[bool], Figures]]
         "load": _load,
         "start": lambda quick: chat.starting(1 if quick else 5),
         "chat": lambda quick: chat.figures(quick, model),
+        "paint": lambda quick: {**paint.figures(quick), **paint.unet_figures(quick)},
     }
 
 
@@ -55,7 +56,7 @@ def environment() -> Figures:
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "transformers")},
+        **{name: version(name) for name in ("torch", "transformers", "diffusers")},
     }
 
 

@@ -31,6 +31,11 @@ _SINGLE = {
     "chat_answer_seconds": ("an answer about a new picture, warm", "s"),
     "chat_tokens_per_second": ("tokens of answers, pictures and prompts included", "/s"),
     "chat_peak_rss_mb": ("memory of that process at its peak, libraries included", "MiB"),
+    "paint_seconds": ("a picture of the model inside, warm", "s"),
+    "paint_first_seconds": ("cold start to the first picture", "s"),
+    "paint_peak_rss_mb": ("memory of that process at its peak, libraries included", "MiB"),
+    "unet_step_seconds": ("a step of the UNet at the size of SD 2.1, guided, fp32", "s"),
+    "unet_plain_step_seconds": ("the same step in plain diffusers", "s"),
 }
 
 

@@ -9,8 +9,9 @@ import time
 import pytest
 import torch
 
-from benchmarks import chat, decode, run, table
+from benchmarks import chat, decode, paint, run, table
 from benchmarks.gpu import decode_10b, steps
+from benchmarks.gpu import paint as gpu_paint
 from benchmarks.timing import Timing, beside_floor, in_turns
 from tests.chat.tiny import save_tiny_chat
 
@@ -115,3 +116,18 @@ def test_fixed_shapes_give_the_logits_of_a_growing_cache():
         assert torch.equal(grown(), fixed())
     for one, other in zip(seen[::2], seen[1::2], strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_step_of_the_unet_beside_the_plain_one():
+    found = paint.unet_here(tiny=True)
+    assert found["unet_step_seconds"] > 0
+    assert found["unet_plain_step_seconds"] > 0
+
+
+def test_painting_at_the_published_shape_runs_tiny(tmp_path):
+    gpu_paint.main(["--tiny", "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "paint.json").read_text("utf-8"))
+    for mode in ("default", "exact", "default_plain", "exact_plain", "default_channels_last"):
+        for batch in (1, 2):
+            assert found[f"{mode}_seconds_b{batch}"] > 0
+            assert found[f"{mode}_floor_ratio_b{batch}"] > 0

@@ -158,7 +158,8 @@ def _english(rng: np.random.Generator, order: Order, name: str) -> str:
         thing = f"{'some' if plural else _article(thing)} {thing}" if rng.random() < 0.9 else f"the {thing}"
     if bare and back and rng.random() < 0.25:  # the words in another order
         return ", ".join([*(part.strip(" ,") for part in back), thing])
-    return ("" if bare and rng.random() < 0.6 else _pick(rng, ASK["en"])) + thing + "".join(back) + _pick(rng, END["en"])
+    ask = "" if bare and rng.random() < 0.6 else _pick(rng, ASK["en"])
+    return ask + thing + "".join(back) + _pick(rng, END["en"])
 
 
 def _article(word: str) -> str:

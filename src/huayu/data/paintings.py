@@ -109,6 +109,15 @@ def nearest(pixels: np.ndarray, pictures: np.ndarray, grounds: list[int], tiles:
     return ranks
 
 
+def nearest_style(pixels: np.ndarray, pictures: np.ndarray, shown: list[tuple[int, int, int]]) -> list[int]:
+    """For each of pixels (N, P, P, 3) the style whose real picture of that concept on that colour is nearest."""
+    found = []
+    for picture, (concept, _, ground) in zip(pixels, shown, strict=True):
+        away = pictures[concept, :, ground].astype(np.float32) - picture
+        found.append(int(np.square(away).sum((1, 2, 3)).argmin()))
+    return found
+
+
 def _tiled(pixels: np.ndarray, tiles: int) -> np.ndarray:
     side = pixels.shape[-2] // tiles
     shape = (*pixels.shape[:-3], tiles, side, tiles, side, 3)

@@ -12,8 +12,14 @@ def run(task: str, *, model: str | None = None, limit: int | None = None, output
 
     ``limit``: questions of each kind. Raises ModelError for an unknown task.
     """
-    if task != "mini-chat":
-        raise ModelError(f"No task {task!r}; there is: mini-chat.", f"没有名为 {task!r} 的任务；现有：mini-chat。")
-    from huayu.evaluation.mini_chat import evaluate
+    if task == "mini-chat":
+        from huayu.evaluation import mini_chat
 
-    evaluate(model, limit or 100, output)
+        mini_chat.evaluate(model, limit or 100, output)
+    elif task == "mini-paint":
+        from huayu.evaluation import mini_paint
+
+        mini_paint.evaluate(model, limit, output)
+    else:
+        known = "mini-chat, mini-paint"
+        raise ModelError(f"No task {task!r}; there are: {known}.", f"没有名为 {task!r} 的任务；现有：{known}。")

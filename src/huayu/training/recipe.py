@@ -18,6 +18,7 @@ STAGES = {
     "mini_paint.autoencoder": "huayu.training.mini_paint.autoencoder:AutoencoderStage",
     "mini_paint.canvas": "huayu.training.mini_paint.canvas:CanvasStage",
     "mini_paint.denoiser": "huayu.training.mini_paint.denoiser:DenoiserStage",
+    "mini_paint.polish": "huayu.training.mini_paint.polish:PolishStage",
 }
 
 

@@ -15,7 +15,7 @@ from huayu.models.cpm_bee import BeeVocabulary, CpmBeeConfig
 WIDTH = 192  # of the language model and of what the UNet reads
 CHANNELS = 48  # of a latent
 GRID = 8  # latents a side
-HIDDEN = 1024  # of the canvas head
+HIDDEN = 768  # of the canvas head
 DEFAULTS = {"num_inference_steps": 10, "guidance_scale": 1.0, "sizes": [[paintings.SIDE] * 2], "scheduler": "ddim"}
 
 
@@ -33,7 +33,7 @@ def text_config(vocab_size: int) -> CpmBeeConfig:
 
 
 def autoencoder() -> AutoencoderKL:
-    """64 pixels ↔ 8 × 8 latents; narrow where there are many pixels. Blocks begin as identities, and all keeps its size."""
+    """64 pixels ↔ 8 × 8 latents; narrow where there are many pixels. Blocks begin as identities, no layer as a loss."""
     widths = (8, 24, 48, 96)
     model = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -63,7 +63,7 @@ def unet() -> UNet2DConditionModel:
         out_channels=CHANNELS,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(96, 160),
+        block_out_channels=(96, 144),
         layers_per_block=1,
         norm_num_groups=16,
         cross_attention_dim=WIDTH,

@@ -52,12 +52,8 @@ class AutoencoderStage:
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         values = to_values(batch["pixels"])
         decoded, latents = module(values)
-        error = decoded.float() - values
-        near = error.abs().mean()
-        edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        square = error.square().mean()
-        parts = {"near": near, "edges": edges, "square": square}
-        return near + 0.5 * edges + 0.5 * square + 1e-4 * latents.float().square().mean(), parts
+        loss, parts = copying(decoded, values)
+        return loss + 1e-4 * latents.float().square().mean(), parts
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
         """Mean signal-to-noise ratio in dB of fixed pictures."""
@@ -71,6 +67,14 @@ class AutoencoderStage:
         with torch.no_grad():
             standardise(vae, vae.encode(values.to(vae.device)).latent_dist.mean.float())
         vae.save_pretrained(folder / "vae")
+
+
+def copying(decoded: Tensor, values: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """How far decoded pictures (N, 3, P, P) are from the real ones, and the parts of that: colours and edges."""
+    error = decoded.float() - values
+    near, square = error.abs().mean(), error.square().mean()
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return near + 0.5 * edges + 0.5 * square, {"near": near, "edges": edges, "square": square}
 
 
 def psnr(decoded: Tensor, values: Tensor) -> Tensor:

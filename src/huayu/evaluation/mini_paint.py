@@ -1,0 +1,202 @@
+"""Task "mini-paint": does a picture show what was asked for, in both languages, also in new combinations?
+
+Every prompt goes through :class:`huayu.paint.Painter`, as a user's would; the safety checks are off.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from huayu.checkpoints.atomic import write_text
+from huayu.data import paintings, pictograms, world
+from huayu.data.paint_captions import LANGUAGES, Order, caption, plain
+from huayu.data.scenes import Sprites
+from huayu.evaluation.scorer import Scorer, real, trained
+from huayu.paint import Painter, load_paint
+from huayu.paint.sheet import contact_sheet
+from huayu.runtime.language import say
+
+# name → (English, Chinese); "real" is what the judges say of the real pictures.
+KINDS = {
+    "name": ("name alone", "只说名称"),
+    "style": ("style named", "指定画风"),
+    "background": ("colour named", "指定背景"),
+    "both": ("style and colour named", "画风与背景"),
+    "typed": ("free wording", "自由说法"),
+    "new style": ("style new for the thing", "未见过的画风组合"),
+    "new background": ("colour new for the thing", "未见过的背景组合"),
+}
+COLUMNS = ("nearest top-1", "nearest top-5", "scorer top-1", "scorer top-5", "background", "style")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt and what it should give."""
+
+    kind: str
+    language: str
+    order: Order
+    prompt: str
+    seed: int
+
+
+def prompts(limit: int | None = None, seed: int = 31) -> list[Asked]:
+    """All prompts of the task, the same for every model; at most ``limit`` of a kind and language."""
+    count, styles, grounds = len(world.CONCEPTS), len(paintings.STYLES), len(world.BACKGROUNDS)
+    found = []
+    for language in LANGUAGES:
+        rng = np.random.default_rng([seed, *map(ord, language)])
+
+        def some(kind: str, rng: np.random.Generator = rng) -> Iterable[Order]:
+            for concept in range(count):
+                style = 1 + int(rng.integers(styles - 1)) if kind in ("style", "both", "typed") else None
+                ground = 1 + int(rng.integers(grounds - 1)) if kind in ("background", "both", "typed") else None
+                if kind == "typed":
+                    style, ground = (None if rng.random() < 0.4 else value for value in (style, ground))
+                if not Order(concept, style, ground).held:
+                    yield Order(concept, style, ground)
+
+        held = {
+            "new style": [Order(c, s, None) for c in range(count) for s in range(styles) if paintings.held_style(c, s)],
+            "new background": [
+                Order(c, None, g) for c in range(count) for g in range(grounds) if paintings.held_background(c, g)
+            ],
+        }
+        for kind in KINDS:
+            orders = list(held[kind] if kind in held else some(kind))
+            if limit and len(orders) > limit:
+                orders = [orders[i] for i in sorted(rng.choice(len(orders), limit, replace=False))]
+            for number, order in enumerate(orders):
+                text = caption(rng, order, language) if kind == "typed" else plain(order, language, number % 2)
+                found.append(Asked(kind, language, order, text, 1000 + number))
+    return found
+
+
+def background_of(pixels: np.ndarray) -> np.ndarray:
+    """(N, P, P, 3) → (N,) the nearest background colour of the middle of the four corners."""
+    corners = np.median(pixels[:, [1, 1, -2, -2], [1, -2, 1, -2]].astype(np.float32), axis=1)
+    colours = np.array([colour for _, _, colour in world.BACKGROUNDS], np.float32)
+    return np.square(corners[:, None] - colours).sum(-1).argmin(1)
+
+
+def judge(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, scorer: Scorer) -> dict[str, list[bool]]:
+    """What is right about each picture, by column."""
+    concepts = [a.order.concept for a in asked]
+    near = paintings.nearest(pixels, pictures, [a.order.shown[2] for a in asked])
+    scored = scorer.ranks(pixels)
+    alike = paintings.nearest_style(pixels, pictures, [a.order.shown for a in asked])
+    return {
+        "nearest top-1": [r[0] == c for r, c in zip(near, concepts, strict=True)],
+        "nearest top-5": [c in r[:5] for r, c in zip(near, concepts, strict=True)],
+        "scorer top-1": [r[0] == c for r, c in zip(scored, concepts, strict=True)],
+        "scorer top-5": [c in r[:5] for r, c in zip(scored, concepts, strict=True)],
+        "background": [b == a.order.shown[2] for b, a in zip(background_of(pixels).tolist(), asked, strict=True)],
+        "style": [s == a.order.shown[1] for s, a in zip(alike, asked, strict=True)],
+    }
+
+
+def painted(painter: Painter, asked: list[Asked]) -> tuple[np.ndarray, float]:
+    """Pictures (N, 64, 64, 3), one for each prompt, and the seconds that one takes in a warm process."""
+    pixels, seconds = [], []
+    for one in track(asked, "painting", console=Console(stderr=True)):
+        start = time.perf_counter()
+        image = painter.paint(one.prompt, seed=one.seed).images[0]
+        seconds.append(time.perf_counter() - start)
+        pixels.append(np.asarray(image.convert("RGB").resize((paintings.SIDE, paintings.SIDE))))
+    return np.stack(pixels), median(seconds)
+
+
+def markdown(figures: dict[str, dict[str, float]]) -> str:
+    """The table for a model card."""
+    head = "| asked | n | " + " | ".join(COLUMNS) + " |\n|---|---:" + "|---:" * len(COLUMNS) + "|\n"
+    rows = (
+        f"| {name} | {row['n']:.0f} | " + " | ".join(f"{100 * row[c]:.0f} %" for c in COLUMNS) + " |\n"
+        for name, row in figures.items()
+    )
+    return head + "".join(rows)
+
+
+def _table(figures: dict[str, dict[str, float]], name: str, seconds: float) -> Table:
+    each = say(f"{seconds:.2f} s a picture", f"每张 {seconds:.2f} 秒")
+    table = Table(title=say(f"{name}: recognised pictures, {each}", f"{name}：被认出的图片比例，{each}"))
+    heads = (say("asked", "提示"), "n", *COLUMNS)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left")
+    for kind, row in figures.items():
+        key, _, language = kind.rpartition(" ")
+        label = f"{say(*KINDS[key])} {language}" if key in KINDS else kind
+        table.add_row(label, f"{row['n']:.0f}", *(f"{row[column]:.0%}" for column in COLUMNS))
+    return table
+
+
+def _real(pictures: np.ndarray, scorer: Scorer, sprites: Sprites) -> tuple[dict[str, float], float]:
+    """What the judges say of the very pictures that were learned; and the scorer on drawings of a style unseen."""
+    rng = np.random.default_rng(4)
+    orders = [
+        Order(c, s, int(rng.integers(len(world.BACKGROUNDS))))
+        for c in range(len(pictures))
+        for s in range(len(paintings.STYLES))
+    ]
+    pixels = np.stack([pictures[order.shown] for order in orders])
+    rights = judge(pixels, [Asked("real", "", order, "", 0) for order in orders], pictures, scorer)
+    other, labels = real(rng, sprites, "choose", 500)
+    unseen = np.mean([rank[0] == int(label) for rank, label in zip(scorer.ranks(other), labels, strict=True)])
+    return {"n": len(orders), **{name: float(np.mean(right)) for name, right in rights.items()}}, float(unseen)
+
+
+def sheets(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, output: Path) -> None:
+    """Contact sheets as PNG: each kind's first sixty pictures; for new pairs the real picture stands beside."""
+    for kind in KINDS:
+        rows = [i for i, a in enumerate(asked) if a.kind == kind]
+        rows = rows[:: max(1, len(rows) // 60)][:60]
+        beside = kind.startswith("new")
+        images, captions = [], []
+        for i in rows:
+            pairs = [(pixels[i], asked[i].prompt)]
+            pairs += [(pictures[asked[i].order.shown], say("real", "真实"))] if beside else []
+            for array, text in pairs:
+                images.append(Image.fromarray(array).resize((128, 128), Image.Resampling.BICUBIC))
+                captions.append(text)
+        contact_sheet(images, captions, columns=10).save(output / f"{kind.replace(' ', '-')}.png")
+
+
+def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[str, dict[str, float]]:
+    """Run the task and print its table. ``output`` gets table.json, table.md, pictures.npz and the sheets."""
+    sprites = Sprites.load(pictograms.pack())
+    pictures = paintings.load(pictograms.DEFAULT_CACHE)
+    painter = load_paint(model, safety=None, device="cpu")
+    scorer = trained(sprites, pictograms.DEFAULT_CACHE / "scorer.pt")
+    asked = prompts(limit)
+    pixels, seconds = painted(painter, asked)
+    rights = judge(pixels, asked, pictures, scorer)
+    figures: dict[str, dict[str, float]] = {}
+    for kind in KINDS:
+        for language in LANGUAGES:
+            rows = [i for i, a in enumerate(asked) if (a.kind, a.language) == (kind, language)]
+            means = {name: float(np.mean([right[i] for i in rows])) for name, right in rights.items()}
+            figures[f"{kind} {language}"] = {"n": len(rows), **means}
+    figures["real pictures"], unseen = _real(pictures, scorer, sprites)
+    Console().print(_table(figures, painter.name, seconds))
+    judged = say(f"scorer on a drawing style it has never seen: {unseen:.0%}", f"评判模型对未见画风：{unseen:.0%}")
+    Console().print(judged)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        more = {"seconds": seconds, "scorer_on_unseen_style": unseen}
+        write_text(output / "table.json", json.dumps({**figures, **more}, ensure_ascii=False, indent=1))
+        write_text(output / "table.md", markdown(figures))
+        wrong = [a.prompt for a, right in zip(asked, rights["nearest top-1"], strict=True) if not right]
+        write_text(output / "wrong.json", json.dumps(wrong, ensure_ascii=False, indent=0))
+        np.savez_compressed(output / "pictures.npz", pixels=pixels)
+        sheets(pixels, asked, pictures, output)
+    return figures

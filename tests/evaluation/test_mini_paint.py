@@ -1,0 +1,90 @@
+"""The painter's task on made-up pictures and a painter that is always right, or always wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from huayu.data import paintings, world
+from huayu.data.paint_captions import Order
+from huayu.evaluation import mini_paint, scorer
+from tests.data.sprites_fixture import some_sprites
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    """Discs of each thing's own colour and size, ringed for each style, on the true backgrounds."""
+    rng = np.random.default_rng(0)
+    grounds = np.array([colour for _, _, colour in world.BACKGROUNDS], np.uint8)
+    shape = (len(world.CONCEPTS), len(paintings.STYLES), len(grounds), 64, 64, 3)
+    found = np.broadcast_to(grounds[:, None, None], shape).copy()
+    away = np.hypot(*np.mgrid[-31.5:32, -31.5:32])
+    for concept in range(shape[0]):
+        radius, colour = rng.uniform(12, 28), rng.integers(256, size=3)
+        found[concept, :, :, away < radius] = colour
+        for style in range(shape[1]):
+            found[concept, style, :, away < 2 * style] = 255 - colour
+    return found
+
+
+@pytest.fixture
+def judged(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Evaluate a painter that shows the order of ``change(order)``."""
+
+    def run(change: Any) -> dict[str, dict[str, float]]:
+        wanted = {(a.prompt, a.seed): pictures[change(a.order).shown] for a in mini_paint.prompts(8)}
+
+        def paint(prompt: str, seed: int) -> Any:
+            return SimpleNamespace(images=[Image.fromarray(wanted[prompt, seed])])
+
+        monkeypatch.setattr(mini_paint, "load_paint", lambda *a, **k: SimpleNamespace(paint=paint, name="fake"))
+        monkeypatch.setattr(mini_paint.paintings, "load", lambda folder: pictures)
+        monkeypatch.setattr(mini_paint.pictograms, "pack", lambda: tmp_path)
+        monkeypatch.setattr(mini_paint.Sprites, "load", lambda path: some_sprites())
+        monkeypatch.setattr(mini_paint, "trained", lambda sprites, file: scorer.Scorer().eval())
+        return mini_paint.evaluate(None, 8, tmp_path / "out")
+
+    return run
+
+
+def test_a_painter_that_is_right_has_full_marks(judged: Any, tmp_path: Path) -> None:
+    figures = judged(lambda order: order)
+    for row in figures.values():
+        assert row["nearest top-1"] == row["nearest top-5"] == row["background"] == row["style"] == 1
+    assert json.loads((tmp_path / "out" / "table.json").read_text("utf-8"))["name zh"]["n"] == 8
+    assert (tmp_path / "out" / "table.md").read_text("utf-8").count("\n") == 2 + len(figures)
+    for kind in mini_paint.KINDS:
+        assert Image.open(tmp_path / "out" / f"{kind.replace(' ', '-')}.png").width > 1000
+
+
+def test_a_painter_that_is_wrong_has_none(judged: Any) -> None:
+    grounds = len(world.BACKGROUNDS)
+    figures = judged(lambda o: Order((o.concept + 1) % 120, o.shown[1], (o.shown[2] + 1) % grounds))
+    for kind, row in figures.items():
+        assert kind == "real pictures" or row["nearest top-1"] == row["background"] == 0
+
+
+def test_prompts_ask_for_what_their_kind_says() -> None:
+    asked = mini_paint.prompts()
+    assert asked == mini_paint.prompts()
+    for one in asked:
+        assert one.order.held == one.kind.startswith("new")
+        assert (one.order.style is None) == (
+            one.kind in ("name", "background", "new background")
+        ) or one.kind == "typed"
+    apple = next(a for a in asked if a.kind == "name" and world.CONCEPTS[a.order.concept].key == "apple")
+    assert apple.prompt in ("苹果", "一个苹果")
+
+
+def test_the_scorer_learns() -> None:
+    judge = scorer.trained(some_sprites(), None, steps=12)
+    pixels, labels = scorer.real(np.random.default_rng(3), some_sprites(), "train", 40)
+    ranks = judge.ranks(pixels)
+    right = np.mean([label in rank[:5] for rank, label in zip(ranks, labels.tolist(), strict=True)])
+    assert right > 0.3, "chance is 5 of 120"
