@@ -13,6 +13,7 @@ from transformers import (
 )
 
 from huayu.models.beit3 import Beit3Config, Beit3Model
+from huayu.models.chatglm import ChatGLMConfig, ChatGLMForCausalLM, ChatGLMModel
 from huayu.models.cpm_bee import CpmBeeConfig, CpmBeeForCausalLM, CpmBeeModel, CpmBeeTokenizer
 from huayu.models.viscpm_chat import (
     VisCPMChatConfig,
@@ -20,14 +21,19 @@ from huayu.models.viscpm_chat import (
     VisCPMChatProcessor,
     VisCPMImageProcessor,
 )
+from huayu.models.visualglm import VisualGLMConfig, VisualGLMForConditionalGeneration
 
-for config in (Beit3Config, CpmBeeConfig, VisCPMChatConfig):
+for config in (Beit3Config, CpmBeeConfig, VisCPMChatConfig, ChatGLMConfig, VisualGLMConfig):
     AutoConfig.register(config.model_type, config, exist_ok=True)
 AutoModel.register(Beit3Config, Beit3Model, exist_ok=True)
 AutoModel.register(CpmBeeConfig, CpmBeeModel, exist_ok=True)
 AutoModel.register(VisCPMChatConfig, VisCPMChatForConditionalGeneration, exist_ok=True)
+AutoModel.register(ChatGLMConfig, ChatGLMModel, exist_ok=True)
+AutoModel.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)
 AutoModelForCausalLM.register(CpmBeeConfig, CpmBeeForCausalLM, exist_ok=True)
+AutoModelForCausalLM.register(ChatGLMConfig, ChatGLMForCausalLM, exist_ok=True)
 AutoModelForImageTextToText.register(VisCPMChatConfig, VisCPMChatForConditionalGeneration, exist_ok=True)
+AutoModelForImageTextToText.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)
 for config in (CpmBeeConfig, VisCPMChatConfig):
     AutoTokenizer.register(config, slow_tokenizer_class=CpmBeeTokenizer, exist_ok=True)
 AutoImageProcessor.register(VisCPMChatConfig, slow_image_processor_class=VisCPMImageProcessor, exist_ok=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from huayu.checkpoints.keymap import KeyMap
 from huayu.checkpoints.reader import LazyTensors
+from huayu.checkpoints.recast import taken_apart
 from huayu.checkpoints.report import KeyReport, account
 from huayu.errors import CheckpointError
 
@@ -37,12 +38,15 @@ def load_into(
     Raises CheckpointError, before anything is loaded, when a key is missing, extra or of another shape; and when the
     model has a tensor that no checkpoint holds and that it has not computed itself.
     """
+    if keymap:
+        tensors = taken_apart(tensors, keymap)
     slots = _slots(model)
     tied = _tied(slots)
     report = account({name: tuple(t.shape) for name, (_, t) in slots.items()}, tensors.shapes, keymap, tied)
     report.require(_name(tensors))
     dtype = dtype or tensors.dtype
-    sizes = {name: _target_dtype(slots[name][1], dtype).itemsize * slots[name][1].numel() for name in report.loaded}
+    dtypes = {name: _target_dtype(slots[name], dtype) for name in report.loaded}
+    sizes = {name: dtypes[name].itemsize * slots[name][1].numel() for name in report.loaded}
     done, total, device = 0, sum(sizes.values()), torch.device(device)
     placed: dict[str, Tensor] = {}
     for name, key in report.loaded.items():
@@ -51,7 +55,7 @@ def load_into(
         if first in placed:
             _require_equal(placed[first], tensors[key], name)
         else:
-            placed[first] = _materialise(tensors, key, like, _target_dtype(like, dtype), device, mmap)
+            placed[first] = _materialise(tensors, key, like, dtypes[name], device, mmap)
         _put(module, attribute, placed[first])
         done += sizes[name]
         if progress:
@@ -59,6 +63,9 @@ def load_into(
     for name, first in tied.items():
         _put(*slots[name][0], placed[first])
     _require_complete(model)
+    for module in model.modules():
+        if loaded_as := getattr(module, "loaded_as", None):  # layers that hold no floating tensor to tell it by
+            loaded_as(dtype)
     return report
 
 
@@ -80,8 +87,11 @@ def _tied(slots: dict[str, Slot]) -> dict[str, str]:
     return {name: other for name, (_, t) in slots.items() if (other := first.setdefault(id(t), name)) != name}
 
 
-def _target_dtype(like: Tensor, dtype: torch.dtype) -> torch.dtype:
-    return dtype if like.dtype.is_floating_point else like.dtype
+def _target_dtype(slot: Slot, dtype: torch.dtype) -> torch.dtype:
+    """``dtype`` for floating tensors but those that a module names in ``own_dtypes``."""
+    (module, attribute), like = slot
+    own = attribute in getattr(module, "own_dtypes", ())
+    return dtype if like.dtype.is_floating_point and not own else like.dtype
 
 
 def _materialise(

@@ -8,7 +8,9 @@ from types import ModuleType
 FAMILIES: dict[str, str] = {
     "viscpm_chat": "huayu.models.viscpm_chat",
     "viscpm_paint": "huayu.models.viscpm_paint",
+    "visualglm": "huayu.models.visualglm",
     "cpm_bee": "huayu.models.cpm_bee",
+    "chatglm": "huayu.models.chatglm",
 }
 
 
