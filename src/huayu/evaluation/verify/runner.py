@@ -27,6 +27,8 @@ KINDS = {
     "viscpm/tokenizer": "tables:tokenizer",
     "viscpm/paint_text": "painting:paint_text",
     "viscpm/unet_sampling": "painting:unet_sampling",
+    "visualglm/sampling": "glm_sampling:sampling",
+    "visualglm/quant": "quantization:quant",
 }
 
 
