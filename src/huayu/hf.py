@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from huayu.models.beit3 import Beit3Config, Beit3Model
-from huayu.models.chatglm import ChatGLMConfig, ChatGLMForCausalLM, ChatGLMModel
+from huayu.models.chatglm import ChatGLMConfig, ChatGLMForCausalLM, ChatGLMModel, ChatGLMTokenizer
 from huayu.models.cpm_bee import CpmBeeConfig, CpmBeeForCausalLM, CpmBeeModel, CpmBeeTokenizer
 from huayu.models.viscpm_chat import (
     VisCPMChatConfig,
@@ -21,7 +21,12 @@ from huayu.models.viscpm_chat import (
     VisCPMChatProcessor,
     VisCPMImageProcessor,
 )
-from huayu.models.visualglm import VisualGLMConfig, VisualGLMForConditionalGeneration
+from huayu.models.visualglm import (
+    VisualGLMConfig,
+    VisualGLMForConditionalGeneration,
+    VisualGLMImageProcessor,
+    VisualGLMProcessor,
+)
 
 for config in (Beit3Config, CpmBeeConfig, VisCPMChatConfig, ChatGLMConfig, VisualGLMConfig):
     AutoConfig.register(config.model_type, config, exist_ok=True)
@@ -36,5 +41,9 @@ AutoModelForImageTextToText.register(VisCPMChatConfig, VisCPMChatForConditionalG
 AutoModelForImageTextToText.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)
 for config in (CpmBeeConfig, VisCPMChatConfig):
     AutoTokenizer.register(config, slow_tokenizer_class=CpmBeeTokenizer, exist_ok=True)
+for config in (ChatGLMConfig, VisualGLMConfig):
+    AutoTokenizer.register(config, slow_tokenizer_class=ChatGLMTokenizer, exist_ok=True)
+AutoImageProcessor.register(VisualGLMConfig, slow_image_processor_class=VisualGLMImageProcessor, exist_ok=True)
+AutoProcessor.register(VisualGLMConfig, VisualGLMProcessor, exist_ok=True)
 AutoImageProcessor.register(VisCPMChatConfig, slow_image_processor_class=VisCPMImageProcessor, exist_ok=True)
 AutoProcessor.register(VisCPMChatConfig, VisCPMChatProcessor, exist_ok=True)

@@ -219,7 +219,7 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
             attention_mask = None
         angles = rotary_angles(position_ids.transpose(1, 2)[:, None], self.config.head_dim // 2, self.config.rope)
         cosine, sine = (table.to(x.dtype) for table in angles)
-        seen, padding = visible(position_ids, attention_mask, past), None
+        seen, padding = visible(position_ids[:, 1] == 0, attention_mask, past), None
         if attention_mask is not None:
             padding = ~attention_mask[:, None, past:, None].bool()
         if seen is not None and self.config.pre_seq_len:

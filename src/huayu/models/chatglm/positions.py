@@ -84,21 +84,20 @@ def held(position_ids: Tensor) -> Tensor:
     return torch.stack([torch.where(answer, first.gather(1, start), first), second], dim=1)
 
 
-def visible(position_ids: Tensor, attention_mask: Tensor | None = None, past: int = 0) -> Tensor | None:
+def visible(context: Tensor, attention_mask: Tensor | None = None, past: int = 0) -> Tensor | None:
     """Who sees whom: (B, 1, T, K) True where query t sees key k; None when all see all.
 
-    ``position_ids`` (B, 2, T) of the new tokens, ``attention_mask`` (B, K) 1 for real tokens, ``past`` = K - T cached
-    tokens. A token sees what is before it, itself and all of the context that came with it, but no padding. Rows of
-    padding see everything: what they compute is never used.
+    ``context`` (B, T) True for new tokens of the context, ``attention_mask`` (B, K) 1 for real tokens, ``past`` = K - T
+    cached tokens. A token sees what is before it, itself and all of the context that came with it, but no padding. Rows
+    of padding see everything: what they compute is never used.
     """
-    tokens = position_ids.shape[2]
+    tokens = context.shape[1]
     if tokens == 1 and attention_mask is None:
         return None
-    index = torch.arange(past + tokens, device=position_ids.device)
-    seen = (index <= index[past:, None]).expand(position_ids.shape[0], -1, -1)
+    index = torch.arange(past + tokens, device=context.device)
+    seen = (index <= index[past:, None]).expand(context.shape[0], -1, -1)
     if tokens > 1:
-        context = torch.nn.functional.pad(position_ids[:, 1] == 0, (past, 0))
-        seen = seen | context[:, None]
+        seen = seen | torch.nn.functional.pad(context, (past, 0))[:, None]
     if attention_mask is not None:
         valid = attention_mask.bool()
         seen = (seen & valid[:, None]) | ~valid[:, past:, None]

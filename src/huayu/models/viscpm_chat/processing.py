@@ -18,6 +18,7 @@ from transformers.processing_utils import ProcessorMixin
 from huayu.models.cpm_bee.packing import PackedItem, collate, pack
 from huayu.models.cpm_bee.tokenization import CpmBeeTokenizer
 from huayu.models.cpm_bee.vocabulary import escape
+from huayu.models.pixels import squared
 
 PLACEHOLDER = "<unk>"
 
@@ -38,20 +39,8 @@ class VisCPMImageProcessor(BaseImageProcessor):
         return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)
 
     def _pixels(self, image: Image.Image) -> np.ndarray:
-        resized = _squared(image.convert("RGB"), self.size)
+        resized = squared(image.convert("RGB"), self.size)
         return ((np.asarray(resized, dtype=np.float32) / 255 - 0.5) / 0.5).transpose(2, 0, 1)
-
-
-def _squared(image: Image.Image, side: int) -> Image.Image:
-    """Bicubic to ``side`` × ``side`` in two passes, in the order that Pillow 13 chooses.
-
-    Up to Pillow 12 the horizontal pass always came first, which rounds tall pictures differently by several levels:
-    spelled out, the order (and so every pixel) does not depend on the version that is installed.
-    """
-    width, height = image.size
-    vertical_first = height - side > 2 * max(0, width - side)
-    between = (width, side) if vertical_first else (side, height)
-    return image.resize(between, Image.Resampling.BICUBIC).resize((side, side), Image.Resampling.BICUBIC)
 
 
 class VisCPMChatProcessor(ProcessorMixin):
