@@ -1,4 +1,4 @@
-"""Layers whose weight stays packed. They hold tensors under the published names: ``weight``, ``weight_scale``, ``bias``."""
+"""Layers whose weight stays packed. Their tensors have the published names: ``weight``, ``weight_scale``, ``bias``."""
 
 # R rows = outputs, C columns = inputs
 

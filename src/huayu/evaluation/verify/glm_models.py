@@ -11,9 +11,6 @@ from huayu.checkpoints.keymap import KeyMap
 from huayu.checkpoints.reader import LazyTensors, open_tensors
 from huayu.errors import CheckpointError
 from huayu.evaluation.verify.cases import Case
-from huayu.models.chatglm import checkpoint as chatglm
-from huayu.models.chatglm.configuration import ChatGLMConfig
-from huayu.models.chatglm.modeling import ChatGLMForCausalLM
 from huayu.models.visualglm import checkpoint
 from huayu.models.visualglm.configuration import VisualGLMConfig
 from huayu.models.visualglm.modeling import VisualGLMForConditionalGeneration
@@ -47,15 +44,6 @@ def visualglm(case: Case) -> Any:
     with torch.device("meta"):
         model = VisualGLMForConditionalGeneration(config)
     return case.filled(model, keymap_of(weights(case), config))
-
-
-def chatglm_model(case: Case) -> Any:
-    """The language model alone, from Hugging Face names."""
-    config = ChatGLMConfig.from_published(case.config)
-    with torch.device("meta"):
-        model = ChatGLMForCausalLM(config)
-    make = chatglm.hf_projected_keymap if config.prefix_projection else chatglm.hf_keymap
-    return case.filled(model, make(config.num_attention_heads, config.num_hidden_layers))
 
 
 def image_token_index(ids: Tensor, length: int, start: int | None = None) -> Tensor:

@@ -40,6 +40,11 @@ KINDS = {
     "visualglm/prompts": "glm_texts:prompts",
     "visualglm/sampling": "glm_sampling:sampling",
     "visualglm/quant": "quantization:quant",
+    "visualglm/lora": "glm_tuning:lora",
+    "visualglm/ptuning_sat": "glm_tuning:ptuning_sat",
+    "visualglm/ptuning_hf": "glm_tuning:ptuning_hf",
+    "visualglm/ptuning_hf_proj": "glm_tuning:ptuning_hf",
+    "visualglm/finetune": "glm_finetune:finetune",
 }
 
 
