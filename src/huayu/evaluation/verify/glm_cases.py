@@ -32,7 +32,7 @@ def language_model(case: Case, **changes: Any) -> Any:
     return case.filled(model, keymap(*sizes))
 
 
-def keymap_of(case: Case, config: VisualGLMConfig, sat: bool) -> KeyMap:
+def keymap_of(config: VisualGLMConfig, sat: bool) -> KeyMap:
     """Names of the whole model in one format."""
     text: Any = config.text_config
     layers = config.qformer_config.num_hidden_layers  # type: ignore[union-attr]
@@ -47,7 +47,7 @@ def whole_model(case: Case, *, sat: bool = False, rope: str = "fp32_from_fp16") 
     config.text_config.rope = rope  # type: ignore[union-attr]
     with torch.device("meta"):
         model = VisualGLMForConditionalGeneration(config)
-    return case.filled(model, keymap_of(case, config, sat))
+    return case.filled(model, keymap_of(config, sat))
 
 
 def picture_index(input_ids: Tensor, start: Tensor, length: int) -> Tensor:
@@ -60,7 +60,8 @@ def picture_index(input_ids: Tensor, start: Tensor, length: int) -> Tensor:
 
 def blocked(input_ids: Tensor, config: ChatGLMConfig, padding: Tensor | None = None) -> Tensor:
     """(B, 1, T, T) True where published code hides a key; rows of padding see nothing there."""
-    context = (input_ids == config.bos_token_id).long().cumsum(1) == 0
+    bos: Any = config.bos_token_id
+    context = (input_ids == bos).long().cumsum(1) == 0
     seen = visible(context, padding)
     if seen is None:
         return torch.zeros(*input_ids.shape, 1, dtype=torch.bool)[:, None]

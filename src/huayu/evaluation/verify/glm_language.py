@@ -62,10 +62,8 @@ def _check_forward(case: Case, report: Report, model: Any, prefix: str) -> None:
     inputs = _inputs(case, model, prefix)
     ids, padding = case.take(f"{prefix}input_ids"), inputs["attention_mask"]
     check_layout(case, report, prefix, model.config, ids, padding)
-    if "inputs_embeds" in inputs:
-        report.close(
-            f"{prefix}inputs_embeds", inputs["inputs_embeds"], case.take(f"{prefix}inputs_embeds"), case.tolerance
-        )
+    if (embeds := inputs.get("inputs_embeds")) is not None:
+        report.close(f"{prefix}inputs_embeds", embeds, case.take(f"{prefix}inputs_embeds"), case.tolerance)
     cache = GrowingCache()
     output = model(**inputs, past_key_values=cache, output_hidden_states=True)
     for number, state in enumerate(output.hidden_states):

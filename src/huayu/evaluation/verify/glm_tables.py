@@ -54,7 +54,8 @@ def _check_layout(case: Case, report: Report, layout: str, meta: dict[str, Any],
     ids = case.take(f"{layout}.input_ids")
     report.exact(f"{layout}.input_ids", ids, meta["ids"])
     report.exact(f"{layout}.errors", _published_errors(ids.tolist(), model), meta["errors"])
-    leading = ((ids != model.pad_token_id).long().cumsum(1) > 0).long()
+    pad: Any = model.pad_token_id
+    leading = ((ids != pad).long().cumsum(1) > 0).long()
     if case.has(f"{layout}.padding_mask"):
         report.exact(f"{layout}.padding_mask", leading, case.take(f"{layout}.padding_mask"))
     padding = leading if case.has(f"{layout}.padding_mask") else None

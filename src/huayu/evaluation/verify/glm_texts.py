@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from huayu.evaluation.verify.cases import Case
 from huayu.evaluation.verify.report import Report
@@ -108,7 +108,8 @@ def _check_texts(case: Case, report: Report, file: str, field: str, ours: Callab
 
 
 def _prompt(processor: VisualGLMProcessor, line: dict[str, Any], way: str) -> dict[str, Any]:
-    flavour, handed = cast(Flavour, "hf" if way == "hf" else "sat"), way == "sat_pil"
+    handed = way == "sat_pil"
+    flavour: Flavour = "hf" if way == "hf" else "sat"
     path = "" if handed else line["image_path"]
     settings: dict[str, Any] = {"flavour": flavour, "english": line["english"], "has_image": handed}
     try:

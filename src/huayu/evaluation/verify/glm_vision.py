@@ -67,8 +67,8 @@ def vit(case: Case, report: Report) -> None:
     for number, layer in enumerate(model.encoder.layers):
         kept.watch(str(number), layer)
     output = model(case.take("pixel_values")).last_hidden_state
-    for number in kept.inputs:
-        report.close(f"layer_in_{number}", kept.inputs[number], case.take(f"layer_in_{number}"), case.tolerance)
+    for name, entered in kept.inputs.items():
+        report.close(f"layer_in_{name}", entered, case.take(f"layer_in_{name}"), case.tolerance)
     last = list(kept.outputs.values())[-1]
     report.close("last_layer_out", last, case.take("last_layer_out"), case.tolerance)
     report.close("output", output, case.take("output"), case.tolerance)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_FULL_WIDTH = (",，", "!！", ":：", ";；", "?？")
+_FULL_WIDTH = {",": "，", "!": "！", ":": "：", ";": "；", "?": "？"}
 _HAN = "[\u4e00-\u9fff]"
 
 
@@ -23,7 +23,7 @@ def process_response(text: str) -> str:
     Source: spec visualglm §6.
     """
     text = text.strip().replace("[[训练时间]]", "2023年")
-    for half, full in _FULL_WIDTH:
+    for half, full in _FULL_WIDTH.items():
         text = re.sub(f"({_HAN}){re.escape(half)}", rf"\g<1>{full}", text)
         text = re.sub(f"{re.escape(half)}({_HAN})", rf"{full}\g<1>", text)
     return text

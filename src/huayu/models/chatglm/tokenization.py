@@ -30,7 +30,9 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
     as the published code did. Decoding leaves out padding and ids beyond the vocabulary, and as published takes the
     space before ``. , ? !`` (``clean_up_tokenization_spaces=False`` keeps it).
 
-    Raises ValueError for ``num_image_tokens`` above 0: the vocabulary of the first ChatGLM-6B. Source: spec visualglm §5.
+    Raises ValueError for ``num_image_tokens`` above 0: the vocabulary of the first ChatGLM-6B.
+
+    Source: spec visualglm §5.
     """
 
     vocab_files_names = {"vocab_file": "ice_text.model"}
@@ -54,7 +56,7 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
         self.pieces = SentencePieceProcessor(model_file=str(vocab_file))
         self.strict, self.remove_space, self.do_lower_case = strict, remove_space, do_lower_case
         self.gmask_token_id, self.end_token_id = self._known(gmask_token), self._known(end_token)
-        own = {"strict": strict, "remove_space": remove_space, "do_lower_case": do_lower_case}
+        own: dict[str, Any] = {"strict": strict, "remove_space": remove_space, "do_lower_case": do_lower_case}
         own |= {"gmask_token": gmask_token, "end_token": end_token}
         super().__init__(**{"clean_up_tokenization_spaces": True, **_SPECIAL, **kwargs})
         self.init_kwargs |= own
