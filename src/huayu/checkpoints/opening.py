@@ -8,6 +8,7 @@ published state dicts ``checkpoint.KEYMAP``, ``checkpoint.SIGNATURE`` (keys that
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -63,14 +64,17 @@ def open_model(
     mmap: bool = False,
     progress: Progress | None = None,
     settings: dict[str, Any] | None = None,
+    prepare: Callable[[Blueprint], Blueprint] | None = None,
 ) -> Opened:
     """Open one of our folders or a published state dict; arguments and errors as :func:`loading.load_into`.
 
     The family of a state dict is told by its keys, its sizes by its shapes and ``settings``, a published json of sizes
-    (None: the one beside it, if any). Raises ModelError for a folder of another library's model: that is for the
+    (None: the one beside it, if any). ``prepare`` changes the plan before anything is read, as
+    :func:`huayu.quantization.while_loading` does. Raises ModelError for a folder of another library's model: that is for the
     library's own classes to open.
     """
     plan = blueprint(source, settings)
+    plan = prepare(plan) if prepare else plan
     report = load_into(plan.model, plan.tensors, plan.keymap, dtype, device, mmap=mmap, progress=progress)
     config: Any = plan.model.config
     config.dtype = dtype or plan.tensors.dtype

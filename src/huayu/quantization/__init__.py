@@ -21,6 +21,7 @@ _WHERE = {
     "make_room": "swap",
     "quantizing": "swap",
     "is_quantized": "swap",
+    "while_loading": "swap",
 }
 __all__ = list(_WHERE)
 

@@ -37,6 +37,7 @@ class ChatGLMConfig(PreTrainedConfig):
     model compute), ``"hf_fp16"`` (frequencies, angles, cosine and sine all in fp16, as the Hugging Face model in half
     precision) or ``"fp32"`` (sat in fp32: frequencies that were never rounded). ``pre_seq_len``: tokens of a trained
     prefix that every token sees, None for no prefix; ``prefix_projection``: it is computed by a small network.
+    ``quantization_bit``: 8 or 4 where layers are packed, ``quantization_scope`` says which.
 
     Source: spec visualglm §1, 2.
     """
@@ -54,6 +55,8 @@ class ChatGLMConfig(PreTrainedConfig):
     rope: str = "fp32_from_fp16"
     pre_seq_len: int | None = None
     prefix_projection: bool = False
+    quantization_bit: int | None = None
+    quantization_scope: str | list | None = None
     initializer_range: float = 0.02
     use_cache: bool = True
     pad_token_id: int | None = 3

@@ -18,6 +18,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from huayu.models.chatglm.configuration import ChatGLMConfig
 from huayu.models.chatglm.generation import ChatGLMGenerationMixin, restarted
 from huayu.models.chatglm.positions import position_ids_of, rotary_angles, rotate, visible
+from huayu.models.chatglm.scopes import scopes
+from huayu.quantization.swap import as_configured
 
 IGNORED = -100
 _PREFIX_STD = 0.01
@@ -238,10 +240,13 @@ class ChatGLMForCausalLM(ChatGLMPreTrainedModel, ChatGLMGenerationMixin):
     Source: spec visualglm §2.
     """
 
+    quantization_scopes = scopes()
+
     def __init__(self, config: ChatGLMConfig) -> None:
         super().__init__(config)
         self.model = ChatGLMModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        as_configured(self)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

@@ -15,7 +15,8 @@ from huayu.models.cpm_bee.configuration import CpmBeeConfig
 class VisCPMChatConfig(PreTrainedConfig):
     """A BEiT-3 branch whose query states, projected, stand in a CPM-Bee prompt; defaults are the published 10B model.
 
-    ``num_query_tokens``: embeddings per picture. Source: spec viscpm §3.
+    ``num_query_tokens``: embeddings per picture. ``quantization_bit``: 8 or 4 where layers are packed,
+    ``quantization_scope`` says which. Source: spec viscpm §3.
     """
 
     model_type = "viscpm_chat"
@@ -24,6 +25,8 @@ class VisCPMChatConfig(PreTrainedConfig):
     text_config: dict | PreTrainedConfig | None = None
     vision_config: dict | PreTrainedConfig | None = None
     num_query_tokens: int = 64
+    quantization_bit: int | None = None
+    quantization_scope: str | list | None = None
     initializer_range: float = 0.02
     tie_word_embeddings: bool = True
 

@@ -18,6 +18,12 @@ from huayu.models.cpm_bee.generation import PackedGenerationMixin
 from huayu.models.cpm_bee.modeling import CpmBeeForCausalLM, CpmBeeRMSNorm
 from huayu.models.cpm_bee.position_bias import SegmentPositionBias
 from huayu.models.viscpm_chat.configuration import VisCPMChatConfig
+from huayu.quantization.scopes import Part
+from huayu.quantization.swap import as_configured
+
+_LINEARS = tuple(f"attention.{name}_proj" for name in "qkvo") + tuple(
+    f"mlp.{name}_proj" for name in ("gate", "up", "down")
+)
 
 
 class VisCPMChatProjector(nn.Module):
@@ -50,6 +56,7 @@ class VisCPMChatForConditionalGeneration(PreTrainedModel, PackedGenerationMixin)
     _no_split_modules = ["Beit3Layer", "CpmBeeLayer"]
     _skip_keys_device_placement = ["past_key_values"]
     _supports_sdpa = True
+    quantization_scopes = {"published": tuple(Part(f"language_model.model.layers.*.{name}") for name in _LINEARS)}
 
     def __init__(self, config: VisCPMChatConfig) -> None:
         super().__init__(config)
@@ -58,6 +65,7 @@ class VisCPMChatForConditionalGeneration(PreTrainedModel, PackedGenerationMixin)
         self.vision_encoder = Beit3Model(vision)
         self.projector = VisCPMChatProjector(vision.hidden_size, text.hidden_size)
         self.language_model = CpmBeeForCausalLM(text)
+        as_configured(self)
         self.post_init()
 
     @torch.no_grad()

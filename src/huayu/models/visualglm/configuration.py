@@ -17,7 +17,8 @@ VISION_NORM_EPSILON = 1e-5
 class VisualGLMConfig(PreTrainedConfig):
     """A ViT and a Q-Former whose outputs, projected, stand in a ChatGLM prompt; defaults are the published 6B model.
 
-    ``image_length``: embeddings per picture. Source: spec visualglm §1.
+    ``image_length``: embeddings per picture. ``quantization_bit``: 8 or 4 where layers are packed,
+    ``quantization_scope`` says which. Source: spec visualglm §1.
     """
 
     model_type = "visualglm"
@@ -31,6 +32,8 @@ class VisualGLMConfig(PreTrainedConfig):
     vision_config: dict | PreTrainedConfig | None = None
     qformer_config: dict | PreTrainedConfig | None = None
     image_length: int = 32
+    quantization_bit: int | None = None
+    quantization_scope: str | list | None = None
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 
@@ -53,6 +56,7 @@ class VisualGLMConfig(PreTrainedConfig):
             "vision_config": vision_config(vision),
             "qformer_config": qformer_config(qformer),
             "image_length": settings.get("image_length", qformer["vocab_size"]),
+            "quantization_bit": settings.get("quantization_bit") or None,
         }
         return cls(**{**values, **changes})
 

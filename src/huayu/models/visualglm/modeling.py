@@ -14,7 +14,12 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from huayu.models.chatglm.generation import ChatGLMGenerationMixin
 from huayu.models.chatglm.modeling import ChatGLMForCausalLM
+from huayu.models.chatglm.scopes import scopes
 from huayu.models.visualglm.configuration import VISION_NORM_EPSILON, VisualGLMConfig
+from huayu.quantization.scopes import Part
+from huayu.quantization.swap import as_configured
+
+_VISION = ("self_attn.qkv", "self_attn.projection", "mlp.fc1", "mlp.fc2")
 
 
 class VisualGLMForConditionalGeneration(PreTrainedModel, ChatGLMGenerationMixin):
@@ -34,6 +39,9 @@ class VisualGLMForConditionalGeneration(PreTrainedModel, ChatGLMGenerationMixin)
     _no_split_modules = ["Blip2EncoderLayer", "Blip2QFormerLayer", "ChatGLMLayer"]
     _skip_keys_device_placement = ["past_key_values"]
     _supports_sdpa = True
+    quantization_scopes = scopes(
+        "language_model.", tuple(Part(f"vision_encoder.encoder.layers.*.{name}", 8) for name in _VISION)
+    )
 
     def __init__(self, config: VisualGLMConfig) -> None:
         super().__init__(config)
@@ -44,6 +52,7 @@ class VisualGLMForConditionalGeneration(PreTrainedModel, ChatGLMGenerationMixin)
         self.qformer = Blip2QFormerModel._from_config(config.qformer_config)
         self.projector = nn.Linear(width, config.text_config.hidden_size)
         self.language_model = ChatGLMForCausalLM(config.text_config)
+        as_configured(self)
         self.post_init()
 
     @torch.no_grad()
