@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from huayu.data import paintings, world
 from huayu.data.paint_captions import Order
 from huayu.models.viscpm_paint import VisCPMPaintPipeline
-from huayu.training.mini_paint import architecture, autoencoder, canvas, denoiser
+from huayu.training.loop import Stage
+from huayu.training.mini_paint import architecture, autoencoder, canvas, denoiser, polish
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def settings(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     return {"vocabulary": str(tmp_path / "vocab.txt"), "autoencoder": str(tmp_path / "vae")}
 
 
-def learns(stage: canvas.CanvasStage | denoiser.DenoiserStage | autoencoder.AutoencoderStage, rate: float) -> None:
+def learns(stage: Stage, rate: float) -> None:
     """One batch again and again gives an ever smaller loss."""
     module, batch = stage.module(), stage.batch(0, 4)
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=rate)
@@ -87,6 +88,13 @@ def test_denoiser_learns_and_exports_a_pipeline(settings: dict[str, str], tmp_pa
     tensors = load_file(tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     assert pipeline.config.paint_defaults["scheduler"] == "ddim"
+
+    last = polish.PolishStage(model=str(tmp_path / "model"), steps_painted=1, every=900)
+    before = last.pipeline.vae.encoder.conv_in.weight.clone()
+    learns(last, 1e-3)
+    assert torch.equal(last.pipeline.vae.encoder.conv_in.weight, before), "latents keep their meaning"
+    last.export(last.module(), tmp_path / "polished")
+    assert (tmp_path / "polished" / "model" / "model_index.json").is_file()
 
 
 def test_the_average_follows_what_is_trained(settings: dict[str, str]) -> None:

@@ -61,6 +61,10 @@ PUBLISHED: tuple[Published, ...] = (
         "huayu-chat-mini", "talks about simple pictures; in the package, offline", "简单图片的对话；随包附带，离线可用",
         "Apache-2.0", "Apache-2.0", "chat", "viscpm_chat",
     ),
+    Published(
+        "huayu-paint-mini", "paints everyday things; in the package, offline", "画日常事物；随包附带，离线可用",
+        "Apache-2.0", "Apache-2.0", "paint", "viscpm_paint",
+    ),
     _chat("VisCPM-Chat-balance", "", "", "pytorch_model.bin",
           "db08ff50fb8ef2818458a05a882437a016b9b6213c3377c7a097ab99c3f899a1"),
     _chat("VisCPM-Chat-zhplus", ", stronger in Chinese", "，中文更强", "pytorch_model.zhplus.bin",

@@ -6,11 +6,11 @@ from importlib.resources import files
 from pathlib import Path
 
 # name → what it is for; the folder beside this file has the same name.
-EMBEDDED: dict[str, str] = {"huayu-chat-mini": "chat"}
+EMBEDDED: dict[str, str] = {"huayu-chat-mini": "chat", "huayu-paint-mini": "paint"}
 
 
 def default(kind: str) -> str | None:
-    """The embedded model used when none is named, for ``kind`` "chat"; None when there is none of that kind."""
+    """The embedded model used when none is named, for ``kind`` "chat" or "paint"; None when there is none."""
     return next((name for name, purpose in EMBEDDED.items() if purpose == kind), None)
 
 

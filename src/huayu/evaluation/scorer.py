@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from huayu.data import world
 from huayu.data.scenes import Sprites, compose
 
-STEPS, BATCH = 1600, 48
+STEPS, BATCH = 1000, 48
 
 
 class Scorer(nn.Sequential):

@@ -71,7 +71,7 @@ def ship(model: Path, evaluation: Path, card: Path) -> Path:
         if mark not in text:
             raise ValueError(f"the card has no {mark}")
         text = text.replace(mark, value)
-    write_text(folder / "MODEL_CARD.md", text)
+    write_text(folder / "README.md", text)
     write_checksums(folder)
     return folder / FILE
 
