@@ -50,11 +50,15 @@ def whole_model(case: Case, *, sat: bool = False, rope: str = "fp32_from_fp16") 
     return case.filled(model, keymap_of(config, sat))
 
 
-def picture_index(input_ids: Tensor, start: Tensor, length: int) -> Tensor:
-    """(B, T), -1 for text, the query's number where the picture stands: from ``start`` on, as published."""
+def picture_index(report: Report, name: str, input_ids: Tensor, start: Tensor, length: int, token: int) -> Tensor:
+    """(B, T), -1 for text, the query's number where the picture stands: from ``start`` on, as published.
+
+    What stands there is never read; that it is ``token``, as published, is a line of its own.
+    """
     index = torch.full_like(input_ids, -1)
     first = int(start)
     index[:, first : first + length] = torch.arange(length)
+    report.exact(f"{name} (placeholders)", input_ids[index >= 0], [token] * (length * len(input_ids)))
     return index
 
 

@@ -24,6 +24,8 @@ from huayu.models.chatglm.positions import position_ids_of
 
 _PUBLISHED_LAYERS = 28  # that the Hugging Face class leaves in its residual factor, whatever the number of layers
 
+_PLACEHOLDER = 0  # <unk>, as the Hugging Face code has it
+
 
 @torch.no_grad()
 def lm_forward(case: Case, report: Report) -> None:
@@ -36,18 +38,19 @@ def lm_forward(case: Case, report: Report) -> None:
     for layer in model.model.layers:
         layer.alpha = (2 * _PUBLISHED_LAYERS) ** 0.5
     for name in extra:
-        logits = model(**_inputs(case, model, name.removesuffix("logits_alpha28"))).logits
+        logits = model(**_inputs(case, report, model, name.removesuffix("logits_alpha28"))).logits
         report.close(name, logits, case.take(name), case.tolerance)
 
 
-def _inputs(case: Case, model: Any, prefix: str) -> dict[str, Tensor | None]:
+def _inputs(case: Case, report: Report, model: Any, prefix: str) -> dict[str, Tensor | None]:
     """What the model is given; the picture's vectors are spliced in here."""
     ids = case.take(f"{prefix}input_ids")
     inputs: dict[str, Tensor | None] = {"input_ids": ids, "attention_mask": _optional(case, f"{prefix}padding_mask")}
     inputs["labels"] = _optional(case, f"{prefix}labels")
     if case.has(f"{prefix}image_embeds"):
         vectors = case.take(f"{prefix}image_embeds")
-        index = picture_index(ids, case.take(f"{prefix}pre_image_length"), vectors.shape[1])
+        start = case.take(f"{prefix}pre_image_length")
+        index = picture_index(report, f"{prefix}input_ids", ids, start, vectors.shape[1], _PLACEHOLDER)
         embeds = model.model.embed_tokens(ids)
         spliced = vectors[:, index[0].clamp(min=0)]
         inputs["inputs_embeds"] = torch.where((index >= 0)[..., None], spliced, embeds)
@@ -59,7 +62,7 @@ def _optional(case: Case, name: str) -> Tensor | None:
 
 
 def _check_forward(case: Case, report: Report, model: Any, prefix: str) -> None:
-    inputs = _inputs(case, model, prefix)
+    inputs = _inputs(case, report, model, prefix)
     ids, padding = case.take(f"{prefix}input_ids"), inputs["attention_mask"]
     check_layout(case, report, prefix, model.config, ids, padding)
     if (embeds := inputs.get("inputs_embeds")) is not None:
@@ -81,7 +84,8 @@ def incremental(case: Case, report: Report) -> None:
     config = model.config.text_config
     check_constants(case, report, config)
     prompt, recorded = case.take("input_ids"), case.take("generated_ids")
-    index = picture_index(prompt, case.take("pre_image_length"), model.config.image_length)
+    start, length = case.take("pre_image_length"), model.config.image_length
+    index = picture_index(report, "input_ids", prompt, start, length, _PLACEHOLDER)
     picture: dict[str, Tensor] = {"pixel_values": case.take("pixel_values")[:, None], "image_token_index": index}
     steps, cache = recorded.shape[1], GrowingCache()
     ids, logits, fed = prompt, [], []

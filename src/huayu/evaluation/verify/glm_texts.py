@@ -12,19 +12,17 @@ from huayu.models.chatglm.tokenization import ChatGLMTokenizer
 from huayu.models.visualglm.processing import Encoded, VisualGLMImageProcessor, VisualGLMProcessor
 from huayu.models.visualglm.prompts import Flavour, answer_of, published
 
+# Settings that say which class is to read them.
+_OF_A_CLASS = ("name_or_path", "tokenizer_class", "auto_map")
 # Names in a case's table of special pieces, where they are not the piece without its brackets.
 _SPECIAL = {"s": "<s>", "eos_s": "</s>", "tab": "<|tab|>", "MASK": "[MASK]", "gMASK": "[gMASK]", "sMASK": "[sMASK]"}
 
 
 def _tokenizer(case: Case) -> Any:
     """The case's small vocabulary, as strict as published code."""
-    case.path("tokenizer_config.json")
-    tokenizer = ChatGLMTokenizer.from_pretrained(str(case.folder), strict=True, local_files_only=True)
-    settings = case.json("tokenizer_config.json")
-    for name in ("bos_token", "eos_token", "mask_token", "pad_token", "unk_token"):
-        if settings.get(name, getattr(tokenizer, name)) != getattr(tokenizer, name):
-            raise ValueError(f"tokenizer_config.json: {name}")
-    return tokenizer
+    settings = {name: value for name, value in case.json("tokenizer_config.json").items() if name not in _OF_A_CLASS}
+    vocabulary = case.path(case.config.get("tokenizer", ChatGLMTokenizer.vocab_files_names["vocab_file"]))
+    return ChatGLMTokenizer(str(vocabulary), strict=True, **settings)
 
 
 def _check_special(case: Case, report: Report, tokenizer: Any) -> None:

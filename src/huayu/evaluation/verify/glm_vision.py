@@ -108,27 +108,29 @@ def qformer(case: Case, report: Report) -> None:
 
 def full_hf(case: Case, report: Report) -> None:
     """The whole path, Hugging Face names."""
-    _check_whole(case, report, whole_model(case))
+    _check_whole(case, report, whole_model(case), sat=False)
 
 
 @torch.no_grad()
 def full_sat(case: Case, report: Report) -> None:
     """The whole path, sat names; and the same with frequencies that were never rounded."""
-    _check_whole(case, report, whole_model(case, sat=True))
+    _check_whole(case, report, whole_model(case, sat=True), sat=True)
     if case.has("logits_invfreq_fp32"):
         model = whole_model(case, sat=True, rope="fp32")
-        logits = model(**_inputs(case, model)).logits
+        logits = model(**_inputs(case, report, model, sat=True)).logits
         report.close("logits_invfreq_fp32", logits, case.take("logits_invfreq_fp32"), case.tolerance)
 
 
-def _inputs(case: Case, model: Any) -> dict[str, Any]:
-    ids = case.take("input_ids")
-    index = picture_index(ids, case.take("pre_image_length"), model.config.image_length)
+def _inputs(case: Case, report: Report, model: Any, sat: bool) -> dict[str, Any]:
+    ids, text = case.take("input_ids"), model.config.text_config
+    token = text.pad_token_id if sat else text.unk_token_id
+    start, length = case.take("pre_image_length"), model.config.image_length
+    index = picture_index(report, "input_ids", ids, start, length, token)
     return {"input_ids": ids, "pixel_values": case.take("pixel_values")[:, None], "image_token_index": index}
 
 
 @torch.no_grad()
-def _check_whole(case: Case, report: Report, model: Any) -> None:
+def _check_whole(case: Case, report: Report, model: Any, sat: bool) -> None:
     config = model.config.text_config
     check_constants(case, report, config)
     check_layout(case, report, "", config, case.take("input_ids"), None)
@@ -136,7 +138,7 @@ def _check_whole(case: Case, report: Report, model: Any) -> None:
     kept.watch("qformer_out", model.qformer.encoder.layer[-1].output_query.LayerNorm)
     kept.watch("image_embeds", model.projector)
     kept.watch("last_hidden", model.language_model.model.norm)
-    inputs = _inputs(case, model)
+    inputs = _inputs(case, report, model, sat)
     vision = model.vision_encoder(inputs["pixel_values"][:, 0]).last_hidden_state
     report.close("vit_out", vision, case.take("vit_out"), case.tolerance)
     logits = model(**inputs).logits
