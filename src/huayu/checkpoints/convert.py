@@ -13,13 +13,15 @@ from typing import Any
 import torch
 
 from huayu import __version__
-from huayu.checkpoints import atomic, checksums, pipelines, sniff, writer
+from huayu.checkpoints import atomic, checksums, formats, pipelines, sniff, writer
 from huayu.checkpoints.find import Source, families, kind_of, locate
+from huayu.checkpoints.keymap import Dropped
+from huayu.checkpoints.lora import Lora, write_peft
 from huayu.checkpoints.opening import Blueprint, blueprint
 from huayu.checkpoints.published import by_name
 from huayu.checkpoints.reader import LazyTensors, open_tensors
 from huayu.checkpoints.report import KeyReport
-from huayu.checkpoints.vocabulary import BEE_MD5, find_vocabulary
+from huayu.checkpoints.vocabulary import BEE_MD5, find_named, find_vocabulary
 from huayu.errors import CheckpointError
 from huayu.runtime.device import pick_dtype
 from huayu.runtime.memory import parse_size
@@ -47,9 +49,15 @@ def convert(
     *,
     vocab: str | Path | None = None,
     keep_dropped: bool = True,
+    to: str | None = None,
+    keep_lora: bool = False,
     progress: Progress | None = None,
 ) -> Converted:
     """Write the model ``src`` to ``dst``: a ``.pt``/``.bin``/``.pth`` file with the published names, else our folder.
+
+    ``to``: a folder in a published format instead, ``"hf"`` (shards of Hugging Face) or ``"sat"``
+    (SwissArmyTransformer), of a family that has them. ``keep_lora``: LoRA pairs of a fine-tuned sat checkpoint stay
+    apart, as a PEFT adapter in ``adapter/``; else they are merged.
 
     ``dtype`` of all floating tensors; None keeps what the source has. ``max_shard_size`` in bytes, or ``"2GB"``.
     ``keep_dropped``: published tensors that our models do not use go to ``dropped.safetensors`` in the folder, so that
@@ -72,12 +80,19 @@ def convert(
     if plan is None or (plan.family == "viscpm_paint" and not to_file):  # the folder of a pipeline is several models
         conversion = import_module(f"{families()['viscpm_paint']}.conversion")
         return Converted(dst, *conversion.convert(source, dst, chosen, size, vocab, progress))
+    if to is not None and (to_file or to not in formats.of(plan.family)):
+        known = ", ".join(formats.of(plan.family)) or "–"
+        raise CheckpointError(
+            f"{to!r} is no folder of {plan.family}; there are: {known}.",
+            f"{plan.family} 没有 {to!r} 格式；可用：{known}。",
+        )
+    plan, loras = formats.without_lora(plan) if keep_lora else (plan, {})
     report = plan.account()
     report.require(str(plan.source.path))
     job = _Job(plan, report, dst, chosen, progress)
-    if to_file:
-        return job.to_state_dict()
-    return job.to_folder(size, vocab, keep_dropped)
+    if to_file or to is not None:
+        return job.to_published(to or "file", size)
+    return job.to_folder(size, vocab, keep_dropped, loras)
 
 
 @dataclass
@@ -90,7 +105,9 @@ class _Job:
     done: int = 0
     total: int = 0
 
-    def to_folder(self, max_shard_size: int, vocab: str | Path | None, keep_dropped: bool) -> Converted:
+    def to_folder(
+        self, max_shard_size: int, vocab: str | Path | None, keep_dropped: bool, loras: dict[str, Lora]
+    ) -> Converted:
         tensors = self.plan.tensors
         todo = writer.items(tensors, dict(self.report.loaded), self.dtype)
         extra, extra_tensors = self._dropped() if keep_dropped else ([], tensors)
@@ -107,36 +124,33 @@ class _Job:
                 self._copy_beside(aside)
             else:
                 notes += self._write_family_files(aside, vocab)
+                formats.keep_settings(aside, self.plan)
+            if loras:
+                write_peft(aside / "adapter", loras, self.dst.name)
             self._set_config(aside)
             self._copy_licences(aside)
             checksums.write_checksums(aside, digests)
         return Converted(self.dst, self.report, self.total, tuple(notes))
 
-    def to_state_dict(self) -> Converted:
-        keymap = import_module(f"{families()[self.plan.family]}.checkpoint").KEYMAP
-        ours = self.report.loaded
-        if self.plan.keymap is None:
-            names = {keymap.to_published(name): key for name, key in ours.items()}
-            unknown = [key for name, key in ours.items() if keymap.to_published(name) is None]
-            if unknown:
-                raise CheckpointError(
-                    f"{unknown[0]} has no published name: the published format cannot hold this model.",
-                    f"{unknown[0]} 没有对应的发布名称：发布格式无法容纳该模型。",
-                )
-        else:
-            names = {key: key for key in ours.values()}
-        todo = writer.items(self.plan.tensors, names, self.dtype)
+    def to_published(self, form: str, max_shard_size: int) -> Converted:
+        """Under the published names: one file, or a folder as ``form`` ("hf", "sat") has it."""
+        tensors, keymap = formats.as_published(self.plan, self.report, form)
+        todo = writer.items(tensors, {name: name for name in tensors}, self.dtype)
         extra, extra_tensors = self._dropped()
+        extra = [item for item in extra if isinstance(keymap.to_ours(item.name), Dropped)]
         self._start([*todo, *extra])
-        atomic.require_space(self.dst, 2 * self.total if self.dtype else self.total)  # a cast needs a scratch file
-        pairs = [(self.plan.tensors, item) for item in todo] + [(extra_tensors, item) for item in extra]
+        pairs = [(tensors, item) for item in todo] + [(extra_tensors, item) for item in extra]
+        scratch = sum(item.nbytes for part, item in pairs if writer.needs_scratch(part, item))
+        atomic.require_space(self.dst, self.total + scratch)
         with atomic.replacing(self.dst) as aside:
             try:
-                writer.write_state_dict(aside, pairs, self._told)
+                formats.write(aside, self.plan, pairs, form, max_shard_size, self._told)
             except RuntimeError as error:
                 raise CheckpointError(
                     f"{self.dst} was not written: {error}.", f"{self.dst} 没有写成：{error}。"
                 ) from error
+            if form != "file":
+                self._copy_licences(aside)
         absent = [name for name in keymap.dropped if "{n}" not in name and name not in {item.name for item in extra}]
         notes = [_absent_note(absent)] if absent else []
         return Converted(self.dst, self.report, self.total, tuple(notes))
@@ -169,7 +183,10 @@ class _Job:
         published = import_module(f"{families()[self.plan.family]}.published")
         md5 = BEE_MD5 if model.config.get_text_config().vocab_size == _BEE_TOKENS else None
         try:
-            path = find_vocabulary(self.plan.source.path, vocab, md5)
+            if name := getattr(published, "VOCABULARY", None):
+                path = find_named(self.plan.source.folder, name, vocab)
+            else:
+                path = find_vocabulary(self.plan.source.path, vocab, md5)
         except CheckpointError as error:
             if vocab is not None:
                 raise

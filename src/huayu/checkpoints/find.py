@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from huayu import embedded
-from huayu.checkpoints import hub, pipelines, published, sniff
+from huayu.checkpoints import hub, pipelines, published, sat, sniff
 from huayu.errors import CheckpointError, ModelError
 
 
@@ -51,6 +51,8 @@ def locate(name: str | Path | None = None, kind: str = "chat") -> Source:
     if text in embedded.EMBEDDED:
         return _embedded(text, kind)
     path = Path(name).expanduser()
+    if not path.exists() and (home := sat.in_home(text)):
+        path = home
     if path.is_dir():
         return _of_kind(_in_folder(path, text), kind)
     if path.is_file():
@@ -104,9 +106,11 @@ def _in_folder(folder: Path, name: str, revision: str | None = None) -> Source:
         pipelines.require_complete(folder)
         ours = pipelines.class_of(folder) == "VisCPMPaintPipeline"
         return Source(folder, "folder", "viscpm_paint" if ours else None, name, revision)
+    if sat.is_sat(folder):
+        return Source(folder, "state_dict", None, name, revision)
     config = read_config(folder)
     model_type = str((config or {}).get("model_type", ""))
-    if model_type in published.PUBLISHED_MODEL_TYPES or not model_type:
+    if _is_published(config or {}):
         weights = sniff.weight_files(folder).files
         family = published.PUBLISHED_MODEL_TYPES.get(model_type)
         return Source(weights[0] if len(weights) == 1 else folder, "state_dict", family, name, revision)
@@ -114,6 +118,16 @@ def _in_folder(folder: Path, name: str, revision: str | None = None) -> Source:
     if family:
         sniff.weight_files(folder)
     return Source(folder, "folder", family, name, revision)
+
+
+def _is_published(config: dict[str, Any]) -> bool:
+    """Whether a folder with this ``config.json`` holds weights under their published names.
+
+    The published chatglm counts its layers by another name than ours. Source: spec visualglm §1.
+    """
+    model_type = str(config.get("model_type", ""))
+    glm = model_type == "chatglm" and "num_layers" in config and "num_hidden_layers" not in config
+    return glm or not model_type or model_type in published.PUBLISHED_MODEL_TYPES
 
 
 def _in_file(path: Path, name: str, revision: str | None = None) -> Source:
@@ -125,7 +139,7 @@ def _in_file(path: Path, name: str, revision: str | None = None) -> Source:
     sniff.file_kind(path)
     config = read_config(path.parent) or {}
     model_type = str(config.get("model_type", ""))
-    if path.name == "model.safetensors" and model_type and model_type not in published.PUBLISHED_MODEL_TYPES:
+    if path.name == "model.safetensors" and not _is_published(config):
         return _in_folder(path.parent, name, revision)
     return Source(path, "state_dict", published.PUBLISHED_MODEL_TYPES.get(model_type), name, revision)
 

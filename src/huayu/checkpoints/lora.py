@@ -80,7 +80,8 @@ def merged(tensors: LazyTensors, alpha: float = ALPHA) -> LazyTensors:
     base, loras = split(tensors, alpha)
     for linear, lora in loras.items():
         key = f"{linear}.weight"
-        base.entries[key] = replace(base.entries[key], read=partial(_read_merged, base.entries[key], lora))
+        entry = base.entries[key]
+        base.entries[key] = replace(entry, read=partial(_read_merged, entry, lora), computed=True)
     return base
 
 

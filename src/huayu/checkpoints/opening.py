@@ -2,7 +2,9 @@
 
 What is used of a family's package (``huayu.models.<family>``): the model class that config.json names; and for
 published state dicts ``checkpoint.KEYMAP``, ``checkpoint.SIGNATURE`` (keys that tell the family),
-``published.MODEL`` (the class's name), ``published.configure(shapes, settings)`` and ``published.processor``.
+``published.MODEL`` (the class's name), ``published.configure(shapes, settings)`` and ``published.processor``. A family
+with several published formats has ``published.SIGNATURES``, one for each, ``published.keymap(config, names)`` and
+``published.prepare(tensors)`` instead.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ import torch
 from torch import nn
 from transformers import GenerationConfig
 
+from huayu.checkpoints import sat
 from huayu.checkpoints.find import Source, families, read_config
 from huayu.checkpoints.keymap import KeyMap
 from huayu.checkpoints.loading import Progress, load_into
+from huayu.checkpoints.ranks import open_sat
 from huayu.checkpoints.reader import LazyTensors, open_tensors
+from huayu.checkpoints.recast import taken_apart
 from huayu.checkpoints.report import KeyReport, account
 from huayu.errors import CheckpointError, ModelError
 
@@ -32,7 +37,7 @@ from huayu.errors import CheckpointError, ModelError
 class Blueprint:
     """A model on the meta device beside the tensors that are to fill it; nothing has been read yet.
 
-    ``keymap`` is None when the tensors have the model's own names.
+    ``keymap`` is None when the tensors have the model's own names; ``settings`` is the published json, if any.
     """
 
     source: Source
@@ -40,6 +45,7 @@ class Blueprint:
     model: nn.Module
     tensors: LazyTensors
     keymap: KeyMap | None
+    settings: dict[str, Any] | None = None
 
     def account(self) -> KeyReport:
         """What would become of every key."""
@@ -70,8 +76,8 @@ def open_model(
 
     The family of a state dict is told by its keys, its sizes by its shapes and ``settings``, a published json of sizes
     (None: the one beside it, if any). ``prepare`` changes the plan before anything is read, as
-    :func:`huayu.quantization.while_loading` does. Raises ModelError for a folder of another library's model: that is for the
-    library's own classes to open.
+    :func:`huayu.quantization.while_loading` does. Raises ModelError for a folder of another library's model: that is
+    for the library's own classes to open.
     """
     plan = blueprint(source, settings)
     plan = prepare(plan) if prepare else plan
@@ -86,13 +92,15 @@ def blueprint(source: Source, settings: dict[str, Any] | None = None) -> Bluepri
 
     What a published chat always asked of its search becomes the ``chat`` part of the model's generation settings.
     """
-    tensors = open_tensors(source.path)
+    tensors = open_sat(source.path) if sat.is_sat(source.path) else open_tensors(source.path)
     if source.form == "folder":
         return _of_folder(source, tensors)
     name, checkpoint = published_family(tensors, source)
     published = import_module(f"{families()[name]}.published")
+    settings = settings or settings_beside(source.folder)
     try:
-        config = published.configure(tensors.shapes, settings or settings_beside(source.folder))
+        tensors = published.prepare(tensors) if hasattr(published, "prepare") else tensors
+        config = published.configure(tensors.shapes, settings)
     except KeyError as error:
         raise CheckpointError(
             f"{source.path} does not fit: 1 missing ({error.args[0]}).", f"{source.path} 不匹配：缺少 {error.args[0]}。"
@@ -101,7 +109,8 @@ def blueprint(source: Source, settings: dict[str, Any] | None = None) -> Bluepri
     if search := getattr(checkpoint, "PUBLISHED_GENERATION", None):
         model.generation_config.chat = {"search": "beam", **search}
         model.generation_config._from_model_config = False  # else the library makes it anew and forgets this part
-    return Blueprint(source, name, model, tensors, checkpoint.KEYMAP)
+    keymap = published.keymap(config, tensors) if hasattr(published, "keymap") else checkpoint.KEYMAP
+    return Blueprint(source, name, model, taken_apart(tensors, keymap), keymap, settings)
 
 
 def build(package: ModuleType, class_name: str, config: Any) -> nn.Module:
@@ -115,7 +124,9 @@ def published_family(tensors: LazyTensors, source: Source) -> tuple[str, ModuleT
     for name, package in families().items():
         if find_spec(f"{package}.published"):
             module = import_module(f"{package}.checkpoint")
-            if all(key in tensors.entries for key in module.SIGNATURE):
+            published = import_module(f"{package}.published")
+            signatures = getattr(published, "SIGNATURES", None) or (module.SIGNATURE,)
+            if any(all(key in tensors.entries for key in signature) for signature in signatures):
                 return name, module
     first = ", ".join(list(tensors)[:3])
     raise CheckpointError(
@@ -157,6 +168,10 @@ def settings_beside(folder: Path) -> dict[str, Any] | None:
             settings = json.loads(path.read_text("utf-8")) if path.stat().st_size < 100_000 else None
         except (OSError, ValueError):
             continue
-        if isinstance(settings, dict) and ("dim_model" in settings or isinstance(settings.get("llm"), dict)):
+        if isinstance(settings, dict) and any(_is_sizes(name, settings) for name in ("llm", "eva_config", "eva_args")):
             return settings
     return None
+
+
+def _is_sizes(part: str, settings: dict[str, Any]) -> bool:
+    return "dim_model" in settings or isinstance(settings.get(part), dict)

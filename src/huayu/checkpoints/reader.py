@@ -28,11 +28,12 @@ _MADV_DONTNEED = 4
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor that has not been read yet."""
+    """One tensor that has not been read yet. ``computed``: reading it makes a tensor in memory, not a mapped one."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
+    computed: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -116,7 +116,7 @@ def taken_apart(tensors: LazyTensors, keymap: KeyMap) -> LazyTensors:
             ) from error
         for number, (part, shape) in enumerate(zip(recast.parts, shapes, strict=True)):
             entries[f"{name}{_MARK}{part}"] = replace(
-                entry, shape=shape, read=partial(_read_part, tensors, name, recast, number)
+                entry, shape=shape, read=partial(_read_part, tensors, name, recast, number), computed=True
             )
     return LazyTensors(entries, tensors.files, tensors.mapped)
 
@@ -160,7 +160,7 @@ def _joined(tensors: LazyTensors, recast: Recast | None, whole: str, parts: dict
         raise CheckpointError(f"{whole} cannot be put together: {lacking}.", f"无法拼合 {whole}：缺少 {lacking}。")
     entries = [tensors.entries[parts[part]] for part in recast.parts]
     shape = tuple(recast.together([torch.empty(entry.shape, device="meta") for entry in entries]).shape)
-    return Entry(shape, entries[0].dtype, partial(_read_joined, recast, entries))
+    return Entry(shape, entries[0].dtype, partial(_read_joined, recast, entries), computed=True)
 
 
 def _read_joined(recast: Recast, entries: list[Entry]) -> Tensor:

@@ -97,3 +97,19 @@ def _not_found(folder: Path, others: list[Path]) -> tuple[str, str]:
         f"已发布的词表是 openbmb/VisCPM-Chat 中的 vocab.txt，或 VisCPM、CPM-Bee 代码库中的 vocabs/bee.txt"
         f"（md5 {BEE_MD5}）。",
     )
+
+
+def find_named(folder: Path, name: str, path: str | Path | None = None) -> Path:
+    """The file ``name`` of a published tokenizer: ``path``, or in that folder; else in ``folder`` or :func:`home`.
+
+    Raises CheckpointError.
+    """
+    given = Path(path).expanduser() if path is not None else None
+    places = (given, given / name) if given else (folder / name, home() / name)
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise CheckpointError(
+            f"{name} was not found in {given or folder}: put it there, or name it with --vocab.",
+            f"在 {given or folder} 中找不到 {name}：请放在那里，或用 --vocab 指明。",
+        )
+    return found

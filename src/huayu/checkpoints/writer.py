@@ -48,13 +48,16 @@ class Item:
 
 
 def items(tensors: LazyTensors, names: dict[str, str], dtype: torch.dtype | None) -> list[Item]:
-    """``names``: new name → key of the source. Floating tensors are written in ``dtype``; None keeps their own."""
+    """``names``: new name → key of the source. Floating tensors are written in ``dtype``; None keeps their own.
 
-    def target(own: torch.dtype) -> torch.dtype:
-        return dtype if dtype and own.is_floating_point else own
+    Scales of quantised weights always keep theirs: in another dtype they would be other weights.
+    """
+
+    def target(name: str, own: torch.dtype) -> torch.dtype:
+        return dtype if dtype and own.is_floating_point and not name.endswith(".weight_scale") else own
 
     entries = tensors.entries
-    return [Item(name, key, entries[key].shape, target(entries[key].dtype)) for name, key in names.items()]
+    return [Item(name, key, entries[key].shape, target(name, entries[key].dtype)) for name, key in names.items()]
 
 
 def write_folder(
@@ -64,7 +67,7 @@ def write_folder(
 
     A tensor larger than that has a shard of its own. Returns file name → SHA-256. Tensors keep the source's order.
     """
-    shards = _shards(todo, max_shard_size)
+    shards = shards_of(todo, max_shard_size)
     if len(shards) == 1:
         return {"model.safetensors": write_safetensors(folder / "model.safetensors", tensors, todo, progress)}
     digests, weight_map = {}, {}
@@ -108,17 +111,28 @@ def write_safetensors(path: Path, tensors: LazyTensors, todo: Sequence[Item], pr
     return digest.hexdigest()
 
 
-def write_state_dict(path: Path, tensors: Iterable[tuple[LazyTensors, Item]], progress: Progress) -> None:
-    """Write a flat ``torch.save`` file. Tensors that change dtype wait in a scratch file beside it, not in memory."""
+def needs_scratch(tensors: LazyTensors, item: Item) -> bool:
+    """Whether the tensor that is written lies in no mapped file."""
+    entry = tensors.entries[item.key]
+    return entry.computed or entry.dtype != item.dtype
+
+
+def write_state_dict(
+    path: Path, tensors: Iterable[tuple[LazyTensors, Item]], progress: Progress, wrapper: str | None = None
+) -> None:
+    """Write a ``torch.save`` file: a flat state dict, or one under the key ``wrapper``.
+
+    Tensors that lie in no mapped file wait in a scratch file beside it, not in memory.
+    """
     pairs = list(tensors)
-    changed = [(part, item) for part, item in pairs if part.entries[item.key].dtype != item.dtype]
+    changed = [(part, item) for part, item in pairs if needs_scratch(part, item)]
     state: dict[str, Tensor] = {}
     with tempfile.TemporaryDirectory(prefix=".huayu-", dir=path.parent, ignore_cleanup_errors=True) as scratch:
         room = _scratch(Path(scratch) / "scratch.bin", sum(_aligned(item.nbytes) for _, item in changed))
         offset = 0
         for part, item in pairs:
             source = part[item.key]
-            if source.dtype != item.dtype:
+            if needs_scratch(part, item):
                 value = room[offset : offset + item.nbytes].view(item.dtype).reshape(item.shape)
                 offset += _aligned(item.nbytes)
                 value.copy_(source)
@@ -126,7 +140,7 @@ def write_state_dict(path: Path, tensors: Iterable[tuple[LazyTensors, Item]], pr
                 source = value
             state[item.name] = _own_storage(source)
             progress(item.nbytes)
-        torch.save(state, path)
+        torch.save({wrapper: state} if wrapper else state, path)
         del state, room, source
 
 
@@ -161,7 +175,8 @@ def _bytes(tensor: Tensor) -> Any:
     return flat.view(torch.uint8).numpy() if flat.numel() else b""
 
 
-def _shards(todo: Sequence[Item], max_shard_size: int) -> list[list[Item]]:
+def shards_of(todo: Sequence[Item], max_shard_size: int) -> list[list[Item]]:
+    """Items in order, in groups of at most so many bytes; a larger one has a group of its own."""
     shards: list[list[Item]] = [[]]
     size = 0
     for item in todo:

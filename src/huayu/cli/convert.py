@@ -9,10 +9,22 @@ from huayu.cli.chat import loading_bar
 from huayu.runtime.language import say
 
 
-def run(source: str, target: Path, *, dtype: str | None, max_shard_size: str, vocab: Path | None, quiet: bool) -> None:
+def run(
+    source: str,
+    target: Path,
+    *,
+    dtype: str | None,
+    max_shard_size: str,
+    vocab: Path | None,
+    to: str | None,
+    keep_lora: bool,
+    quiet: bool,
+) -> None:
     """Convert, and print what was written and what the user should know. Raises HuayuError."""
     with loading_bar(visible=not quiet, label=say("Converting", "转换")) as progress:
-        done = convert(source, target, dtype, max_shard_size, vocab=vocab, progress=progress)
+        done = convert(
+            source, target, dtype, max_shard_size, vocab=vocab, to=to, keep_lora=keep_lora, progress=progress
+        )
     if quiet:
         return
     size = f"{done.nbytes / 1e6:.1f} MB"

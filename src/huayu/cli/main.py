@@ -102,12 +102,17 @@ def convert(
     dtype: Dtype = None,
     max_shard_size: Annotated[str, typer.Option(help="Largest file of weights · 单个权重文件上限")] = "2GB",
     vocab: Vocab = None,
+    to: Annotated[str | None, typer.Option(help="hf, sat: a folder as published · 写成已发布的格式")] = None,
+    keep_lora: Annotated[
+        bool, typer.Option("--keep-lora", help="As a PEFT adapter, not merged · 保留为适配器")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar · 不显示进度")] = False,
 ) -> None:
     """Published weights to a Hugging Face folder · 转换为 Hugging Face 格式"""
     from huayu.cli import convert as command
 
-    command.run(source, target, dtype=dtype, max_shard_size=max_shard_size, vocab=vocab, quiet=quiet)
+    sizes = {"dtype": dtype, "max_shard_size": max_shard_size}
+    command.run(source, target, **sizes, vocab=vocab, to=to, keep_lora=keep_lora, quiet=quiet)  # type: ignore[arg-type]
 
 
 @app.command()

@@ -78,9 +78,9 @@ def quantizing(plan: Blueprint, bits: int | str, scope: str | Scope = "published
             entries[key] = entry
             continue
         layer, rows = made[name], _Rows(tensors, key, made[name].bits)
-        entries[key] = Entry(tuple(layer.weight.shape), layer.weight.dtype, rows.packed)
+        entries[key] = Entry(tuple(layer.weight.shape), layer.weight.dtype, rows.packed, computed=True)
         scale = (plan.keymap and plan.keymap.to_published(f"{name}.weight_scale")) or f"{key}_scale"
-        entries[scale] = Entry(tuple(layer.weight_scale.shape), layer.weight_scale.dtype, rows.scale)
+        entries[scale] = Entry(tuple(layer.weight_scale.shape), layer.weight_scale.dtype, rows.scale, computed=True)
         rules.append((scale, f"{name}.weight_scale"))
     keymap = plan.keymap and plan.keymap + KeyMap.of(rules)
     return replace(plan, tensors=LazyTensors(entries, tensors.files, tensors.mapped), keymap=keymap)
