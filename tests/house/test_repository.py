@@ -76,7 +76,9 @@ def imported(folder: str) -> set[str]:
     return names - sys.stdlib_module_names - {"huayu", "tests", "benchmarks"}
 
 
-@pytest.mark.parametrize(("folder", "extras"), [("src", ("train", "safety")), ("examples", ()), ("tests", ("train", "test"))])
+@pytest.mark.parametrize(
+    ("folder", "extras"), [("src", ("train", "safety")), ("examples", ()), ("tests", ("train", "test"))]
+)
 def test_what_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:
     distributions = {"PIL": "pillow", "yaml": "pyyaml"}
     lines = [*PROJECT["project"]["dependencies"]]

@@ -106,7 +106,8 @@ def disturbed(rng: np.random.Generator, text: str) -> str:
 
 
 def _chinese(rng: np.random.Generator, order: Order, name: str) -> str:
-    before, after = [], []
+    before: list[tuple[str, str]] = []
+    after: list[tuple[str, str]] = []
     if order.style is not None:
         style = _pick(rng, STYLES[order.style].zh) if rng.random() < 0.4 else STYLES[order.style].zh[0]
         style += _pick(rng, ("风格", "风格", "画风", "风"))
