@@ -171,8 +171,21 @@ def sheets(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, output:
         contact_sheet(images, captions, columns=10).save(output / f"{kind.replace(' ', '-')}.png")
 
 
+def small_sheets(pixels: np.ndarray, asked: list[Asked], folder: Path, columns: int = 15) -> None:
+    """For a model card: one small sheet a kind, in one language and the order of the prompts, none left out."""
+    folder.mkdir(exist_ok=True)
+    for kind in KINDS:
+        language = "en" if kind.startswith("new") else "zh"
+        rows = [i for i, a in enumerate(asked) if (a.kind, a.language) == (kind, language)][: len(world.CONCEPTS)]
+        sheet = np.full((-(-len(rows) // columns) * paintings.SIDE, columns * paintings.SIDE, 3), 255, np.uint8)
+        for place, row in enumerate(rows):
+            top, left = (paintings.SIDE * number for number in divmod(place, columns))
+            sheet[top : top + paintings.SIDE, left : left + paintings.SIDE] = pixels[row]
+        Image.fromarray(sheet).quantize(192).save(folder / f"{kind.replace(' ', '-')}.png", optimize=True)
+
+
 def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[str, dict[str, float]]:
-    """Run the task and print its table. ``output`` gets table.json, table.md, pictures.npz and the sheets."""
+    """Run the task and print its table. ``output`` gets table.json, table.md, pictures.npz and sheets."""
     sprites = Sprites.load(pictograms.pack())
     pictures = paintings.load(pictograms.DEFAULT_CACHE)
     painter = load_paint(model, safety=None, device="cpu")
@@ -199,4 +212,5 @@ def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[
         write_text(output / "wrong.json", json.dumps(wrong, ensure_ascii=False, indent=0))
         np.savez_compressed(output / "pictures.npz", pixels=pixels)
         sheets(pixels, asked, pictures, output)
+        small_sheets(pixels, asked, output / "sheets")
     return figures

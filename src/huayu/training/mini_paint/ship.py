@@ -12,17 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from safetensors import safe_open
 
 from huayu import embedded
 from huayu.checkpoints.atomic import write_text
 from huayu.checkpoints.checksums import FILE, write_checksums
-from huayu.data import world
-from huayu.evaluation.mini_paint import KINDS, markdown, prompts
 
 NAME = "huayu-paint-mini"
-COLUMNS = 15  # of a sheet
 
 
 def weights(folder: Path) -> tuple[int, int]:
@@ -35,32 +31,16 @@ def weights(folder: Path) -> tuple[int, int]:
     return numbers, size
 
 
-def small_sheets(evaluation: Path, folder: Path) -> None:
-    """The evaluation's pictures, one small sheet a kind, in the order of its prompts: none is left out."""
-    pixels = np.load(evaluation / "pictures.npz")["pixels"]
-    asked = prompts()
-    for kind in KINDS:
-        rows = [i for i, a in enumerate(asked) if a.kind == kind and a.language == ("en" if "new" in kind else "zh")]
-        rows = rows[: len(world.CONCEPTS)]
-        height = -(-len(rows) // COLUMNS)
-        sheet = np.full((height * 64, COLUMNS * 64, 3), 255, np.uint8)
-        for place, row in enumerate(rows):
-            top, left = place // COLUMNS * 64, place % COLUMNS * 64
-            sheet[top : top + 64, left : left + 64] = pixels[row]
-        Image.fromarray(sheet).quantize(192).save(folder / f"{kind.replace(' ', '-')}.png", optimize=True)
-
-
 def ship(model: Path, evaluation: Path, card: Path) -> Path:
     """Replace the embedded painter; returns the file of checksums."""
     folder = embedded.folder(NAME)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(model, folder)
-    (folder / "sheets").mkdir()
-    small_sheets(evaluation, folder / "sheets")
+    shutil.copytree(evaluation / "sheets", folder / "sheets")
     figures = json.loads((evaluation / "table.json").read_text("utf-8"))
     numbers, size = weights(folder)
     parts = {
-        "{table}": markdown({name: row for name, row in figures.items() if isinstance(row, dict)}),
+        "{table}": (evaluation / "table.md").read_text("utf-8"),
         "{parameters}": f"{numbers / 1e6:.1f} M",
         "{megabytes}": f"{size / 1e6:.1f} MB",
         "{seconds}": f"{figures['seconds']:.2f} s",
