@@ -90,8 +90,8 @@ def test_models_of_another_kind_or_a_later_day() -> None:
         locate("THUDM/visualglm-6b")
     with pytest.raises(ModelError, match="huayu-chat-mini is not a model for paint"):
         locate("huayu-chat-mini", kind="paint")
-    with pytest.raises(ModelError, match="No model for paint"):
-        locate(kind="paint")
+    with pytest.raises(ModelError, match="No model for music"):
+        locate(kind="music")
 
 
 @pytest.mark.parametrize("name", [None, "huayu-chat-mini"])
