@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from huayu.runtime.language import say
 if TYPE_CHECKING:
     import torch
 
+    from huayu.chat.backend import Backend
     from huayu.chat.viscpm import VisCPMBackend
     from huayu.checkpoints.find import Source
     from huayu.runtime.memory import Placement
@@ -64,11 +66,29 @@ def load_chat(
         from huayu.chat.huggingface import open_backend
 
         return ChatModel(open_backend(source, where, dtype, _settle_placement(placement, where)), guard)
-    backend = open_viscpm(source, device=where, dtype=dtype, vocab=vocab, placement=placement, progress=progress)
-    return ChatModel(backend, guard)
+    return ChatModel(
+        open_own(source, device=where, dtype=dtype, vocab=vocab, placement=placement, progress=progress), guard
+    )
 
 
 def open_viscpm(
+    model: str | Path | Source | None, *, settings: dict[str, Any] | None = None, verbatim: bool = False
+) -> VisCPMBackend:
+    """The backend of a VisCPM-Chat model. Raises ModelError for another one.
+
+    ``settings``: the published json of sizes, for a published file. ``verbatim``: texts go in and out as the published
+    code had them.
+    """
+    from huayu.chat.viscpm import VisCPMBackend
+
+    backend = open_own(model, settings=settings)
+    if not isinstance(backend, VisCPMBackend):
+        raise ModelError(f"{backend.name} is not VisCPM-Chat.", f"{backend.name} 不是 VisCPM-Chat。")
+    backend.verbatim = verbatim
+    return backend
+
+
+def open_own(
     model: str | Path | Source | None,
     *,
     device: torch.device | None = None,
@@ -77,18 +97,11 @@ def open_viscpm(
     placement: Placement | None = None,
     progress: Progress | None = None,
     settings: dict[str, Any] | None = None,
-    verbatim: bool = False,
-) -> VisCPMBackend:
-    """The backend of a VisCPM-Chat model; arguments as :func:`load_chat`.
-
-    ``settings``: the published json of sizes, for a published file. ``verbatim``: texts go in and out as the published
-    code had them.
-    """
+) -> Backend:
+    """The backend of a model of one of our families; arguments as :func:`load_chat`."""
     import huayu.hf  # noqa: F401 (lets the processor's folder be opened)
-    from huayu.chat.viscpm import VisCPMBackend
     from huayu.checkpoints.find import Source, locate
     from huayu.checkpoints.opening import open_model
-    from huayu.models.viscpm_chat.checkpoint import MAX_PROMPT_TOKENS
     from huayu.runtime.device import pick_device, pick_dtype
     from huayu.runtime.memory import guarded, place
 
@@ -98,19 +111,47 @@ def open_viscpm(
     first = device if placement.is_plain else "cpu"
     with guarded():
         opened = open_model(source, pick_dtype(dtype, device), first, progress=progress, settings=settings)
-        if opened.family != "viscpm_chat":
+        if opened.family not in _BACKENDS:
             raise ModelError(f"{source.name} cannot talk about pictures.", f"{source.name} 不能看图对话。")
-        processor = open_processor(source, opened.model.config, vocab)
+        backend = _BACKENDS[opened.family](source, opened.model, vocab)
         place(opened.model, device, placement, "language_model")
+    return backend
+
+
+def _viscpm(source: Source, model: Any, vocab: str | Path | None) -> Backend:
+    from huayu.chat.viscpm import VisCPMBackend
+    from huayu.models.viscpm_chat.checkpoint import MAX_PROMPT_TOKENS
+
+    processor = open_processor(source, model.config, vocab)
     longest = min(MAX_PROMPT_TOKENS, int(processor.tokenizer.model_max_length))
-    return VisCPMBackend(
-        opened.model,
-        processor,
-        name=source.name,
-        defaults=chat_defaults(source),
-        max_prompt_tokens=longest,
-        verbatim=verbatim,
-    )
+    defaults = chat_defaults(source)
+    return VisCPMBackend(model, processor, name=source.name, defaults=defaults, max_prompt_tokens=longest)
+
+
+def _visualglm(source: Source, model: Any, vocab: str | Path | None) -> Backend:
+    """Raises CheckpointError when there is no vocabulary, or one with more pieces than the model has rows."""
+    from huayu.chat.visualglm import VisualGLMBackend
+    from huayu.checkpoints.vocabulary import find_named
+    from huayu.models.visualglm import VisualGLMProcessor, published
+
+    if source.form == "folder" and vocab is None and (source.path / "processor_config.json").is_file():
+        processor: Any = VisualGLMProcessor.from_pretrained(source.path, local_files_only=True)
+    else:
+        processor = published.processor(model.config, find_named(source.folder, published.VOCABULARY, vocab))
+    found, rows = processor.tokenizer.vocab_size, model.config.text_config.vocab_size
+    if found > rows:
+        raise CheckpointError(
+            f"The vocabulary has {found} tokens, but the model of {source.name} has {rows}.",
+            f"词表有 {found} 个词元，而 {source.name} 的模型有 {rows} 个。",
+        )
+    return VisualGLMBackend(model, processor, name=source.name, defaults=chat_defaults(source, "visualglm"))
+
+
+# Family → what makes the backend of an opened model.
+_BACKENDS: dict[str, Callable[[Source, Any, str | Path | None], Backend]] = {
+    "viscpm_chat": _viscpm,
+    "visualglm": _visualglm,
+}
 
 
 def _settle_placement(placement: Placement | None, device: torch.device) -> Placement:
@@ -156,17 +197,16 @@ def open_processor(source: Source, config: Any, vocab: str | Path | None) -> Any
     return processor
 
 
-def chat_defaults(source: Source) -> ChatOptions:
+def chat_defaults(source: Source, family: str = "viscpm_chat") -> ChatOptions:
     """How a model answers when nothing is asked for.
 
     The ``chat`` part of ``generation_config.json``, which holds fields of :class:`ChatOptions`; else the library's own
-    fields there; for published files the published settings. Source: spec viscpm §3.4.
+    fields there; for published files the published settings. Source: spec viscpm §3.4, visualglm §7.
     """
     path = source.folder / "generation_config.json"
     if source.form == "state_dict":
-        from huayu.models.viscpm_chat.checkpoint import PUBLISHED_GENERATION
-
-        return ChatOptions(search="beam", **PUBLISHED_GENERATION)
+        checkpoint = import_module(f"huayu.models.{family}.checkpoint")
+        return ChatOptions(**{"search": "beam", **checkpoint.PUBLISHED_GENERATION})
     if not path.is_file():
         return ChatOptions(search="greedy")
     try:

@@ -16,6 +16,7 @@ from transformers.generation.streamers import BaseStreamer
 from huayu.errors import Cancelled
 from huayu.generation.cache import GrowingCache
 from huayu.generation.sampling import Sampling
+from huayu.models.chatglm.generation import ChatGLMGenerationMixin
 from huayu.models.cpm_bee.generation import PackedGenerationMixin
 
 _HALF_CHARACTER = "\ufffd"
@@ -66,7 +67,7 @@ def stream_ids(
     taken = {"do_sample", "num_beams", "streamer", "stopping_criteria", "logits_processor"} & set(settings)
     if taken:
         raise TypeError(f"these are not for the caller to set: {', '.join(sorted(taken))}")
-    if isinstance(model, PackedGenerationMixin) and "past_key_values" not in settings:
+    if isinstance(model, PackedGenerationMixin | ChatGLMGenerationMixin) and "past_key_values" not in settings:
         settings["past_key_values"] = GrowingCache()
     closed, steps = threading.Event(), _Queue()
     events = [closed] if cancel is None else [closed, cancel]

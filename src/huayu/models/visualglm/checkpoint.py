@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 from huayu.checkpoints.keymap import KeyMap
 from huayu.checkpoints.recast import Batched, Stacked
@@ -100,6 +101,15 @@ def sat_keymap(qformer_layers: int = QFORMER_LAYERS) -> KeyMap:
 
 
 HF_KEYMAP, SAT_KEYMAP = hf_keymap(), sat_keymap()
+# Settings of the published demos; answers go on to the end of the context. Source: spec visualglm §7.
+PUBLISHED_GENERATION: dict[str, Any] = {
+    "search": "sample",
+    "temperature": 0.8,
+    "top_k": 100,
+    "top_p": 0.4,
+    "repetition_penalty": 1.2,
+    "max_new_tokens": 2048,
+}
 # Presence of these published keys tells the family and the format.
 HF_SIGNATURE = (
     "transformer.word_embeddings.weight",

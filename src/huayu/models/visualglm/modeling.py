@@ -91,6 +91,18 @@ class VisualGLMForConditionalGeneration(PreTrainedModel, ChatGLMGenerationMixin)
         index = image_token_index.clamp(min=0)[..., None].expand(-1, -1, flat.shape[-1])
         return torch.where((image_token_index >= 0)[..., None], flat.gather(1, index), embeds)
 
+    def chat(self, tokenizer: Any, image_path: Any, query: str, history: Any = (), **settings: Any) -> Any:
+        """(answer, history with it), as published: see :func:`huayu.chat.glm_calls.stream_chat` for ``settings``."""
+        from huayu.chat.glm_calls import chat
+
+        return chat(self, tokenizer, image_path, query, history, **settings)
+
+    def stream_chat(self, tokenizer: Any, image_path: Any, query: str, history: Any = (), **settings: Any) -> Any:
+        """The same after every token."""
+        from huayu.chat.glm_calls import stream_chat
+
+        return stream_chat(self, tokenizer, image_path, query, history, **settings)
+
     def forward(
         self,
         input_ids: Tensor | None = None,
