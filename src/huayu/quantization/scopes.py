@@ -9,7 +9,7 @@ from typing import Any
 from huayu.errors import ModelError
 from huayu.quantization.rows import BITS
 
-_NAMES = {"int8": 8, "int4": 4, "8": 8, "4": 4, **{bits: bits for bits in BITS}}
+_NAMES: dict[str | int, int] = {"int8": 8, "int4": 4, "8": 8, "4": 4, **{bits: bits for bits in BITS}}
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,10 @@ def quantize_model(model: nn.Module, bits: int | str, scope: str | Scope = "publ
     ``scope``: a name that the model's family knows (``"published"``, ``"lean"``) or patterns. Raises ModelError, before
     anything has changed, for a model that is quantised already, has no scopes, or has none of the layers.
     """
-    for name, layer in _chosen(model, parse_bits(bits), scope).items():
-        packed = _empty(*layer)
-        packed.fill(layer[0].weight)
+    for name, (layer, wanted) in _chosen(model, parse_bits(bits), scope).items():
+        packed = _empty(layer, wanted)
+        weight: Any = layer.weight
+        packed.fill(weight)
         model.set_submodule(name, packed)
     _note(model, parse_bits(bits), scope)
     return model
