@@ -31,7 +31,7 @@ def sampling(case: Case, report: Report) -> None:
 
 
 def _check_answers(case: Case, report: Report, meta: dict[str, Any]) -> None:
-    """Greedy ids of both orders; placeholders of the picture may differ, they are never looked at."""
+    """Greedy ids of both orders; sat's placeholders of the picture are padding."""
     model: Any = visualglm(case)
     prompt = case.take("greedy.input_ids")
     index = image_token_index(prompt, model.config.image_length)
@@ -40,8 +40,8 @@ def _check_answers(case: Case, report: Report, meta: dict[str, Any]) -> None:
     for name in sorted(case.tensors):
         if found := _GREEDY.fullmatch(name):
             recorded = case.take(name)
-            start = torch.where(index >= 0, recorded[:, : prompt.shape[1]], prompt)
             mode = "sat" if found["sat"] else "hf"
+            start = prompt.masked_fill(index >= 0, case.config["pad_token_id"]) if found["sat"] else prompt
             penalty = float(found["penalty"] or 1)
             ours = model.generate(
                 input_ids=start,
