@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -94,9 +95,30 @@ def test_a_language_model_alone_cannot_look(tmp_path: Path, tiny_chat: ChatModel
         load_chat(tmp_path)
 
 
-def test_quantize_is_refused_while_there_is_none(tiny_chat_folder: Path) -> None:
-    with pytest.raises(ModelError, match="int4"):
-        load_chat(tiny_chat_folder, quantize="int4")
+@pytest.mark.parametrize("bits", [8, 4])
+def test_quantised_it_is_smaller_and_answers(tiny_chat_folder: Path, bits: int) -> None:
+    import torch
+
+    from huayu.quantization import QuantizedLinear, is_quantized
+
+    model: Any = load_chat(tiny_chat_folder, quantize=f"int{bits}").backend.model
+    plain: Any = load_chat(tiny_chat_folder).backend.model
+    assert is_quantized(model)
+    layers = [module for module in model.modules() if isinstance(module, QuantizedLinear)]
+    count = model.config.text_config.num_hidden_layers
+    assert len(layers) == 7 * count
+    assert {layer.bits for layer in layers} == {bits}
+    name = "language_model.model.layers.0.mlp.up_proj"
+    weight, packed = plain.get_submodule(name).weight, model.get_submodule(name)
+    step = weight.abs().amax() / (2 ** (bits - 1) - 1)
+    assert (packed.dequantized(torch.float32) - weight).abs().max() <= 0.51 * step
+    assert packed.weight.nbytes == weight.numel() * bits // 8
+    assert load_chat(tiny_chat_folder, quantize=f"int{bits}").ask(None, "你好").usage.completion_tokens > 0
+
+
+def test_another_number_of_bits_is_refused(tiny_chat_folder: Path) -> None:
+    with pytest.raises(ModelError, match="int8 and int4"):
+        load_chat(tiny_chat_folder, quantize="int3")
 
 
 def test_half_precision(tiny_chat_folder: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_refused_line_does_not_end_the_pipe(run: Run, tiny_chat_folder: Path) 
         (("PICTURE", "a", "--device", "toaster"), "toaster"),
         (("PICTURE", "a", "--device", "cuda:55"), "cuda:55"),
         (("PICTURE", "a", "--dtype", "int3"), "int3"),
-        (("PICTURE", "a", "--quantize", "int8"), "not available"),
+        (("PICTURE", "a", "--quantize", "int3"), "int8 and int4"),
         (("PICTURE", "a", "--beams", "0"), "num_beams"),
         (("PICTURE", "a", "--search", "greedy", "--top-k", "3"), "does not use top_k"),
         (("PICTURE", "a", "--lang", "fr"), "answer_language"),

@@ -43,31 +43,35 @@ def load_chat(
     ``model``: None (the one in the package), a name of ``huayu models``, a folder, a file of weights, or a hub id of
     any image-text-to-text model. ``device``: None takes CUDA or Apple's GPU if there is one. ``dtype``: None takes
     float32 on the CPU, else float16 (models of other libraries: as they were saved). ``vocab``: the vocabulary file of
-    a published model, where it does not lie beside it. ``placement``: how much of the GPU it may fill; None reads
-    ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done, total)`` is told bytes.
+    a published model, where it does not lie beside it. ``quantize``: ``"int8"`` or ``"int4"`` packs the language
+    model's large matrices while they are read (see :mod:`huayu.quantization`). ``placement``: how much of the GPU it
+    may fill; None reads ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done, total)`` is told bytes.
     ``safety``: what happens to unsafe questions and pictures (``"block"``, also as ``"default"``, ``"blur"``,
     ``"allow"``: see :class:`huayu.safety.Guard`), a guard of your own, or None for no checks.
 
     Raises ModelError and CheckpointError; nothing half-loaded stays.
     """
-    if quantize is not None:
-        raise ModelError(
-            f"quantize={quantize!r} is not available in this version; try --dtype float16.",
-            f"此版本尚不支持 quantize={quantize!r}；可尝试 --dtype float16。",
-        )
     from huayu.checkpoints.find import locate
+    from huayu.quantization.scopes import parse_bits
     from huayu.runtime.device import pick_device
     from huayu.safety import settle_guard
 
+    bits = None if quantize is None else parse_bits(quantize)
     where = pick_device(device)
     source = locate(model, kind="chat")
     guard = settle_guard(safety, source.folder)
     if source.form == "folder" and source.family is None:
+        if bits:
+            raise ModelError(
+                f"huayu quantises its own families only, and {source.name} is another library's; try --dtype float16.",
+                f"huayu 只量化自己的模型，而 {source.name} 属于其他库；可尝试 --dtype float16。",
+            )
         from huayu.chat.huggingface import open_backend
 
         return ChatModel(open_backend(source, where, dtype, _settle_placement(placement, where)), guard)
     return ChatModel(
-        open_own(source, device=where, dtype=dtype, vocab=vocab, placement=placement, progress=progress), guard
+        open_own(source, device=where, dtype=dtype, bits=bits, vocab=vocab, placement=placement, progress=progress),
+        guard,
     )
 
 
@@ -93,15 +97,20 @@ def open_own(
     *,
     device: torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    bits: int | None = None,
     vocab: str | Path | None = None,
     placement: Placement | None = None,
     progress: Progress | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Backend:
-    """The backend of a model of one of our families; arguments as :func:`load_chat`."""
+    """The backend of a model of one of our families; arguments as :func:`load_chat`.
+
+    ``bits``: 8 or 4, to quantise the linears of the language model's blocks while they are read.
+    """
     import huayu.hf  # noqa: F401 (lets the processor's folder be opened)
     from huayu.checkpoints.find import Source, locate
     from huayu.checkpoints.opening import open_model
+    from huayu.quantization import while_loading
     from huayu.runtime.device import pick_device, pick_dtype
     from huayu.runtime.memory import guarded, place
 
@@ -110,7 +119,9 @@ def open_own(
     placement = _settle_placement(placement, device)
     first = device if placement.is_plain else "cpu"
     with guarded():
-        opened = open_model(source, pick_dtype(dtype, device), first, progress=progress, settings=settings)
+        prepare = while_loading(bits) if bits else None
+        number = pick_dtype(dtype, device)
+        opened = open_model(source, number, first, progress=progress, settings=settings, prepare=prepare)
         if opened.family not in _BACKENDS:
             raise ModelError(f"{source.name} cannot talk about pictures.", f"{source.name} 不能看图对话。")
         backend = _BACKENDS[opened.family](source, opened.model, vocab)

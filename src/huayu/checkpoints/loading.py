@@ -15,6 +15,7 @@ from huayu.checkpoints.report import KeyReport, account
 from huayu.errors import CheckpointError
 
 Progress = Callable[[int, int], None]
+_PIECE = 2**25  # numbers copied at a time
 
 
 def load_into(
@@ -106,9 +107,16 @@ def _materialise(
         value = source
     else:
         value = torch.empty(source.shape, dtype=dtype, device=device)
-        value.copy_(source)
-        tensors.release(source)
+        for part, rows in zip(_pieces(value), _pieces(source), strict=True):
+            part.copy_(rows)
+            tensors.release(rows)
     return nn.Parameter(value, like.requires_grad) if isinstance(like, nn.Parameter) else value
+
+
+def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Groups of rows: a large tensor shall never be in memory twice."""
+    rows = max(_PIECE // max(tensor[0].numel(), 1), 1) if tensor.ndim > 1 and len(tensor) else 0
+    return tensor.split(rows) if rows else (tensor,)
 
 
 def _require_equal(placed: Tensor, other: Tensor, name: str) -> None:
