@@ -155,7 +155,7 @@ def test_a_missing_weight_is_seen(name, lost, tmp_path):
 
 def test_without_its_vocabulary_a_fine_tuning_case_leaves_ids_open_and_the_loss_not(tmp_path, capsys):
     folder = copy_of("finetune", tmp_path)
-    (folder / "ice_text.model").unlink()
+    (folder / "tiny_text.model").unlink()
     assert verify.main([str(folder)]) == 0
     assert capsys.readouterr().out.count("not checked") == 2
     change_tensors(folder, lambda tensor: tensor == "loss")
