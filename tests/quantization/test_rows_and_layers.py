@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from huayu.errors import ModelError
 from huayu.quantization import QuantizedEmbedding, QuantizedLinear, dequantize_rows, quantize_rows
+from huayu.quantization.layers import _has_kernel
 from huayu.quantization.rows import pack, unpack
 
 
@@ -71,6 +72,18 @@ def test_the_product_is_that_of_the_unpacked_weight(bits, dtype, tolerance):
     out = layer(x)
     assert out.dtype == dtype
     torch.testing.assert_close(out.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", [48, 64])
+def test_the_kernel_of_torch_is_no_worse_than_unpacking(rows, monkeypatch):
+    layer = packed(linear(96, rows), 8).bfloat16()
+    x = torch.randn(2, 3, 96).bfloat16()
+    expected = F.linear(x.double(), layer.dequantized(torch.float64), layer.bias.double())
+    assert _has_kernel(x, layer.weight, 8) is (rows == 64)
+    fast = (layer(x).double() - expected).abs().max()
+    monkeypatch.delattr(torch, "_weight_int8pack_mm")
+    slow = (layer(x).double() - expected).abs().max()
+    assert max(fast, slow) <= 2**-7 * expected.abs().max()
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -53,7 +53,8 @@ class _Packed(nn.Module):
 class QuantizedLinear(_Packed):
     """``nn.Linear`` with its weight in ``bits``: x · (integers × scale, in fp16)ᵀ + bias, in the dtype of x.
 
-    The weight is unpacked block by block, never as a whole, for the gradient too. Source: spec visualglm §8.
+    The weight is unpacked block by block, never as a whole, for the gradient too. 8 bits in bf16 on a CPU go through
+    torch's own kernel: x · integersᵀ, rounded to bf16, × scale. Source: spec visualglm §8.
     """
 
     def __init__(
@@ -120,6 +121,12 @@ class QuantizedEmbedding(_Packed):
         return self
 
 
+def _has_kernel(x: Tensor, weight: Tensor, bits: int) -> bool:
+    """Whether torch multiplies these without unpacking: a third of the fp32 time, rounded twice to bf16."""
+    fits = bits == 8 and x.dtype == torch.bfloat16 and x.device.type == "cpu" and hasattr(torch, "_weight_int8pack_mm")
+    return fits and all(size % 32 == 0 for size in weight.shape)
+
+
 class _Product(torch.autograd.Function):
     """x (…, C) · Wᵀ with W packed: the backward pass unpacks again instead of keeping what forward unpacked."""
 
@@ -127,9 +134,16 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor, bits: int) -> Tensor:
         ctx.save_for_backward(weight, scale)
         ctx.bits = bits
+        if _has_kernel(x, weight, bits):
+            ones = x.new_ones(len(weight))  # the kernel's own scales would be bf16
+            product = torch._weight_int8pack_mm(x.reshape(-1, x.shape[-1]), weight, ones)
+            return (product.float() * scale.float()).to(x.dtype).view(*x.shape[:-1], -1)
         out = x.new_empty(*x.shape[:-1], len(weight))
+        # A CPU computes with halves by way of fp32, and converts faster all at once.
+        wide = x.float() if x.device.type == "cpu" and x.dtype in (torch.float16, torch.bfloat16) else x
         for start, end in blocks(weight, x.shape[-1]):
-            out[..., start:end] = F.linear(x, dequantize_rows(weight[start:end], scale[start:end], bits, x.dtype))
+            rows = dequantize_rows(weight[start:end], scale[start:end], bits, wide.dtype)
+            out[..., start:end] = F.linear(wide, rows)
         return out
 
     @staticmethod
