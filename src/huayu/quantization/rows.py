@@ -24,8 +24,7 @@ def quantize_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     :func:`round_rows`, and for an odd C in 4 bits.
     """
     require_columns(weight.shape[-1], bits)
-    numbers, scale = round_rows(weight, bits)
-    return pack(numbers) if bits == 4 else numbers, scale
+    return _filled(weight, bits, packed=bits == 4)
 
 
 def round_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -36,8 +35,13 @@ def round_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     of numbers below 1e-5 the scale has so few bits that an integer may not fit; it wraps around, as published.
     Raises ModelError for another number of bits, and numbers that are not finite or too large for an fp16 scale.
     """
+    return _filled(weight, bits, packed=False)
+
+
+def _filled(weight: Tensor, bits: int, *, packed: bool) -> tuple[Tensor, Tensor]:
     top = _top(bits)
-    numbers = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    shape = packed_shape(*weight.shape, bits) if packed else weight.shape
+    numbers = torch.empty(shape, dtype=torch.int8, device=weight.device)
     scale = torch.empty(len(weight), dtype=torch.float16, device=weight.device)
     for start, end in blocks(weight):
         rows = weight[start:end]
@@ -46,7 +50,8 @@ def round_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         quotient = rows.float() / divisor
         if weight.dtype == torch.float16:  # a quotient of two fp16 numbers, rounded to fp16
             quotient = quotient.half().float()
-        numbers[start:end] = quotient.round_().masked_fill_(divisor == 0, 0).to(torch.int32)
+        whole = quotient.round_().masked_fill_(divisor == 0, 0).to(torch.int32).to(torch.int8)
+        numbers[start:end] = pack(whole) if packed else whole
     if not bool(scale.isfinite().all()):
         raise ModelError(
             "The weights cannot be quantised: some are not finite, or too large for a scale in fp16.",
