@@ -49,7 +49,7 @@ def test_answers_stay_close_in_eight_bits_and_generate_goes_on(model):
 
 
 def test_the_published_call_chain_keeps_the_scales(model):
-    scale = quantize_model(model, 4).model.layers[1].mlp.fc2.weight_scale.clone()
+    scale = model.quantize(4).model.layers[1].mlp.fc2.weight_scale.clone()
     chained = model.half().float().bfloat16()
     assert torch.equal(chained.model.layers[1].mlp.fc2.weight_scale, scale)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from huayu.checkpoints.keymap import KeyMap
@@ -18,6 +19,7 @@ from huayu.quantization.rows import quantize_rows
 from huayu.quantization.scopes import Part, Scope, parse_bits, scope_of
 
 Packed = QuantizedLinear | QuantizedEmbedding
+_PIECE = 2**26  # numbers read at a time
 
 
 def quantize_model(model: nn.Module, bits: int | str, scope: str | Scope = "published") -> nn.Module:
@@ -109,9 +111,13 @@ class _Rows:
 
     def _both(self) -> tuple[Tensor, Tensor]:
         source = self.tensors[self.key]
-        both = quantize_rows(source, self.bits)
-        self.tensors.release(source)
-        return both
+        parts = []
+        for rows in source.split(max(_PIECE // source.shape[1], 1)):  # a large tensor need not be in memory whole
+            parts.append(quantize_rows(rows, self.bits))
+            self.tensors.release(rows)
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([packed for packed, _ in parts]), torch.cat([scale for _, scale in parts])
 
 
 def _chosen(model: nn.Module, bits: int, scope: str | Scope) -> dict[str, tuple[nn.Module, int]]:

@@ -19,7 +19,7 @@ from huayu.models.chatglm.configuration import ChatGLMConfig
 from huayu.models.chatglm.generation import ChatGLMGenerationMixin, restarted
 from huayu.models.chatglm.positions import position_ids_of, rotary_angles, rotate, visible
 from huayu.models.chatglm.scopes import scopes
-from huayu.quantization.swap import as_configured
+from huayu.quantization.swap import as_configured, quantize_model
 
 IGNORED = -100
 _PREFIX_STD = 0.01
@@ -254,6 +254,10 @@ class ChatGLMForCausalLM(ChatGLMPreTrainedModel, ChatGLMGenerationMixin):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.model.embed_tokens = value
+
+    def quantize(self, bits: int | str, scope: str = "published") -> Any:
+        """Pack the linears that ``scope`` names in 8 or 4 bits, in place, and return the model. Raises ModelError."""
+        return quantize_model(self, bits, scope)
 
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head

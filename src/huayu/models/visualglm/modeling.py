@@ -17,7 +17,7 @@ from huayu.models.chatglm.modeling import ChatGLMForCausalLM
 from huayu.models.chatglm.scopes import scopes
 from huayu.models.visualglm.configuration import VISION_NORM_EPSILON, VisualGLMConfig
 from huayu.quantization.scopes import Part
-from huayu.quantization.swap import as_configured
+from huayu.quantization.swap import as_configured, quantize_model
 
 _VISION = ("self_attn.qkv", "self_attn.projection", "mlp.fc1", "mlp.fc2")
 
@@ -73,6 +73,10 @@ class VisualGLMForConditionalGeneration(PreTrainedModel, ChatGLMGenerationMixin)
 
     def set_output_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_output_embeddings(value)
+
+    def quantize(self, bits: int | str, scope: str = "published") -> Any:
+        """Pack the linears that ``scope`` names in 8 or 4 bits, in place, and return the model. Raises ModelError."""
+        return quantize_model(self, bits, scope)
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """Pictures (N, 3, S, S) → (N, Q, D), in the dtype of the language model; reusable over turns.
