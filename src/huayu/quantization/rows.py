@@ -40,7 +40,7 @@ def round_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 def _filled(weight: Tensor, bits: int, *, packed: bool) -> tuple[Tensor, Tensor]:
     top = _top(bits)
-    shape = packed_shape(*weight.shape, bits) if packed else weight.shape
+    shape = packed_shape(weight.shape[0], weight.shape[1], bits) if packed else weight.shape
     numbers = torch.empty(shape, dtype=torch.int8, device=weight.device)
     scale = torch.empty(len(weight), dtype=torch.float16, device=weight.device)
     for start, end in blocks(weight):
