@@ -78,6 +78,7 @@ def test_a_field_the_search_would_not_use_is_refused(given: dict, named: str) ->
         ("repetition_penalty", 0),
         ("max_new_tokens", 0),
         ("max_new_tokens", "many"),
+        ("max_length", 0),
         ("seed", -1),
         ("stop", ("",)),
         ("answer_language", "fr"),

@@ -108,8 +108,8 @@ class ChatModel:
 
         ``picture``: path, URL, bytes, PIL image, several of them in a list, or None to go on about those of the
         ``conversation``. ``changes`` are fields of :class:`ChatOptions`, laid over ``options``.
-        Raises, before anything runs: ImageError; PromptError for an empty question or one over the model's context;
-        OptionError for options that do not fit; TypeError for an unknown option.
+        Raises, before anything runs: ImageError; PromptError for an empty question, or one over the model's context or
+        ``max_length``; OptionError for options that do not fit; TypeError for an unknown option.
         """
         return ChatStream(self._start([(picture, question, conversation)], options, changes))
 
@@ -137,7 +137,8 @@ class ChatModel:
     def _start(self, requests: Sequence[Request], options: ChatOptions | None, changes: dict[str, Any]) -> Run:
         options = replace(options or ChatOptions(), **changes)
         settings = settle(options, self.backend.defaults)
-        return Run(self.backend, [self._row(request, settings) for request in requests], settings)
+        rows = [self._row(request, settings) for request in requests]
+        return Run(self.backend, rows, settings.after(max((row.prompt.num_tokens for row in rows), default=0)))
 
     def _row(self, request: Request, settings: Settings) -> Row:
         source, question, *rest = request

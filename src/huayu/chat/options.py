@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from huayu.errors import OptionError
+from huayu.errors import OptionError, PromptError
 
 Search = Literal["beam", "greedy", "sample"]
 SEARCHES: tuple[Search, ...] = ("beam", "greedy", "sample")
@@ -31,7 +31,8 @@ class ChatOptions:
     speak of (``top_k``, ``top_p``, ``min_p`` → sample, ``num_beams`` > 1 → beam). ``num_beams`` ≥ 1.
     ``temperature`` ≥ 0, where 0 is greedy. ``top_k`` ≥ 0 (0: all tokens), ``top_p`` in (0, 1], ``min_p`` in [0, 1].
     ``repetition_penalty`` > 0. ``length_penalty``: power of the length a beam's score is divided by.
-    ``max_new_tokens`` ≥ 1. ``seed``: the same seed samples the same answer (beam and greedy need none).
+    ``max_new_tokens`` ≥ 1; ``max_length`` ≥ 1 counts what the model reads as well, pictures included (in a batch: its
+    longest prompt). ``seed``: the same seed samples the same answer (beam and greedy need none).
     ``stop``: the answer ends before the first of these strings. ``answer_language``: ``"zh"``, ``"en"``, or ``"auto"``,
     the question's own.
 
@@ -50,6 +51,7 @@ class ChatOptions:
     seed: int | None = None
     stop: str | Iterable[str] = ()
     answer_language: Literal["auto", "zh", "en"] = "auto"
+    max_length: int | None = None
 
     def __post_init__(self) -> None:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
@@ -65,6 +67,7 @@ class ChatOptions:
         self._number("repetition_penalty", float, "> 0", lambda value: value > 0)
         self._number("length_penalty", float, "a number", lambda _: True)
         self._number("max_new_tokens", int, "≥ 1", lambda value: value >= 1)
+        self._number("max_length", int, "≥ 1", lambda value: value >= 1)
         self._number("seed", int, "0 … 2⁶³−1", lambda value: 0 <= value < 2**63)
 
     def _number(self, name: str, kind: type, wanted: str, fits: Any) -> None:
@@ -92,6 +95,18 @@ class Settings:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     answer_language: Literal["auto", "zh", "en"] = "auto"
+    max_length: int | None = None
+
+    def after(self, num_tokens: int) -> Settings:
+        """The same for a prompt of so many tokens: an answer within ``max_length``. Raises PromptError."""
+        if self.max_length is None:
+            return self
+        if num_tokens >= self.max_length:
+            raise PromptError(
+                f"The prompt has {num_tokens} tokens; max_length is {self.max_length}, answer included.",
+                f"提示共 {num_tokens} 个词元；max_length 为 {self.max_length}，其中包括答案。",
+            )
+        return replace(self, max_new_tokens=min(self.max_new_tokens, self.max_length - num_tokens))
 
 
 def settle(options: ChatOptions, defaults: ChatOptions) -> Settings:
@@ -107,6 +122,8 @@ def settle(options: ChatOptions, defaults: ChatOptions) -> Settings:
             value = getattr(defaults, field.name)
         if value is not None:
             values[field.name] = value
+    if options.max_length is not None and options.max_new_tokens is None:
+        values["max_new_tokens"] = options.max_length  # a wish for the whole also lifts the model's own limit
     if search == "sample" and values.get("temperature") == 0:
         search = "greedy"
     _check("temperature", values.get("temperature"), search != "beam" or values.get("temperature") != 0, "> 0 for beam")

@@ -150,7 +150,9 @@ def remarks(reply: ChatReply, options: ChatOptions) -> Iterator[str]:
             f"the {count} oldest turn(s) no longer fit and were left out", f"最早的 {count} 轮已放不下，未包含在内"
         )
     if reply.finish == "length":
-        yield say("cut at --max-new-tokens", "已达 --max-new-tokens 上限")
+        whole = reply.usage.prompt_tokens + reply.usage.completion_tokens
+        limit = "--max-length" if options.max_length is not None and whole >= options.max_length else "--max-new-tokens"
+        yield say(f"cut at {limit}", f"已达 {limit} 上限")
     if reply.finish == "cancelled":
         yield say("stopped", "已停止")
     if reply.finish != "refused":

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from huayu.cli.common import AsJson, Device, Dtype, Model, Quantize, Vocab
+from huayu.cli.asking import chat
+from huayu.cli.common import AsJson, Dtype, Model, Vocab
 from huayu.cli.paint import paint
 
 app = typer.Typer(
@@ -19,52 +20,14 @@ app = typer.Typer(
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: name.replace("_", "-"),  # --top_p, as many scripts have it, is --top-p
+    },
 )
 
 
-@app.command()
-def chat(
-    picture: Annotated[str | None, typer.Argument(help="Path or URL · 图片路径或网址")] = None,
-    question: Annotated[str | None, typer.Argument(help="Asked first · 第一个问题")] = None,
-    model: Model = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    quantize: Quantize = None,
-    vocab: Vocab = None,
-    more: Annotated[list[str] | None, typer.Option("--picture", help="One more picture · 再加一张图片")] = None,
-    search: Annotated[str | None, typer.Option(help="beam, greedy, sample · 搜索方式")] = None,
-    beams: Annotated[int | None, typer.Option(help="Beams of the search · 束宽")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy · 温度，0 为贪心")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Sample from the k likeliest · 前 k 个")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Sample from this share · 累积概率")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Least share of the likeliest · 相对最小概率")] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: less repetition · 重复惩罚")] = None,
-    length_penalty: Annotated[float | None, typer.Option(help="Of beams; above 0: longer · 长度惩罚")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer · 答案最大长度")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same sample · 随机种子")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this · 遇此文本即止")] = None,
-    lang: Annotated[str, typer.Option(help="auto, zh, en: of the answer · 答案语言")] = "auto",
-    safety: Annotated[str, typer.Option(help="off, block, blur, allow · 安全检查")] = "off",
-    as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Answers only · 只输出答案")] = False,
-) -> None:
-    """Talk about a picture · 看图说话
-
-    `huayu chat photo.jpg "图里有什么？"`. In a terminal it goes on asking: `clear` forgets, `stop` ends.
-    From a pipe it answers each line.
-    """
-    from huayu.chat.options import ChatOptions
-    from huayu.cli import chat as command
-
-    values = (search, beams, temperature, top_k, top_p, min_p, repetition_penalty, length_penalty, max_new_tokens, seed)
-    # ChatOptions itself checks what came from the command line.
-    options = ChatOptions(*values, stop=tuple(stop or ()), answer_language=lang)  # type: ignore[arg-type]
-    loading = {"device": device, "dtype": dtype, "quantize": quantize, "vocab": vocab, "safety": safety}
-    pictures = [source for source in (picture, *(more or ())) if source]
-    command.run(pictures, question, model, loading, options, as_json=as_json, quiet=quiet)
-
-
+app.command()(chat)
 app.command()(paint)
 
 
