@@ -15,7 +15,7 @@ from huayu.checkpoints.reader import Entry, LazyTensors
 from huayu.checkpoints.recast import taken_apart
 from huayu.errors import ModelError
 from huayu.quantization.layers import QuantizedEmbedding, QuantizedLinear
-from huayu.quantization.rows import quantize_rows
+from huayu.quantization.rows import packed_shape, quantize_rows
 from huayu.quantization.scopes import Part, Scope, parse_bits, scope_of
 
 Packed = QuantizedLinear | QuantizedEmbedding
@@ -111,13 +111,13 @@ class _Rows:
 
     def _both(self) -> tuple[Tensor, Tensor]:
         source = self.tensors[self.key]
-        parts = []
-        for rows in source.split(max(_PIECE // source.shape[1], 1)):  # a large tensor need not be in memory whole
-            parts.append(quantize_rows(rows, self.bits))
+        packed = torch.empty(packed_shape(source.shape[0], source.shape[1], self.bits), dtype=torch.int8)
+        scale, step = torch.empty(len(source), dtype=torch.float16), max(_PIECE // source.shape[1], 1)
+        for start in range(0, len(source), step):  # a large tensor need not be in memory whole
+            rows = source[start : start + step]
+            packed[start : start + step], scale[start : start + step] = quantize_rows(rows, self.bits)
             self.tensors.release(rows)
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat([packed for packed, _ in parts]), torch.cat([scale for _, scale in parts])
+        return packed, scale
 
 
 def _chosen(model: nn.Module, bits: int, scope: str | Scope) -> dict[str, tuple[nn.Module, int]]:
