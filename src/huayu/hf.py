@@ -34,6 +34,7 @@ AutoModel.register(Beit3Config, Beit3Model, exist_ok=True)
 AutoModel.register(CpmBeeConfig, CpmBeeModel, exist_ok=True)
 AutoModel.register(VisCPMChatConfig, VisCPMChatForConditionalGeneration, exist_ok=True)
 AutoModel.register(ChatGLMConfig, ChatGLMModel, exist_ok=True)
+AutoModel.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)  # as published
 AutoModel.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)
 AutoModelForCausalLM.register(CpmBeeConfig, CpmBeeForCausalLM, exist_ok=True)
 AutoModelForCausalLM.register(ChatGLMConfig, ChatGLMForCausalLM, exist_ok=True)

@@ -175,3 +175,24 @@ def test_typed_tags_count_only_when_strict(model, processor, red):
         model.chat(processor.tokenizer, red, "你好", strict=True, **settings)[0]
         == (model.chat(processor.tokenizer, red, "你好", **settings)[0])
     )
+
+
+def test_the_published_chain_of_calls(model, processor, red, tmp_path):
+    from transformers import AutoModel, AutoTokenizer
+
+    import huayu.hf  # noqa: F401 (its classes are known to the library)
+    from huayu.quantization import is_quantized
+
+    red.save(tmp_path / "a.png")
+    model.save_pretrained(tmp_path / "glm")
+    processor.save_pretrained(tmp_path / "glm")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "glm", trust_remote_code=True)
+    plain = AutoModel.from_pretrained(tmp_path / "glm", trust_remote_code=True)
+    settings = {"do_sample": False, "max_length": 50}
+    asked = (tokenizer, str(tmp_path / "a.png"), "描述这张图片。")
+    assert plain.chat(*asked, history=[], **settings) == model.chat(*asked, history=[], **settings)
+    packed = plain.quantize(8).half()
+    assert is_quantized(packed)
+    answer, history = packed.chat(*asked, history=[], **settings)
+    assert len(packed.chat(tokenizer, "", "你好", history=history, **{**settings, "max_length": 100})[1]) == 2
+    assert answer

@@ -44,7 +44,7 @@ def test_commands_exist(page: Path) -> None:
         options = {option for parameter in commands[name].params for option in parameter.opts}
         for argument in arguments:
             if argument.startswith("--") and argument != "--help":
-                assert argument.split("=")[0] in options, f"huayu {name} {argument}"
+                assert argument.split("=")[0].replace("_", "-") in options, f"huayu {name} {argument}"
 
 
 def test_some_command_was_found() -> None:
