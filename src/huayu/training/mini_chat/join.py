@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from huayu.data.dialogues import Turn, dialogue
+from huayu.data.layouts import OUTSIDE_SHARE
 from huayu.data.scenes import Composed, Sprites, compose
 from huayu.models.cpm_bee import collate
 from huayu.training.loop import Batch
@@ -36,8 +37,8 @@ class JoinStage:
     """``start`` is the export of an earlier join, or empty to start from ``vision`` and ``language``.
 
     ``asks``: questions about each picture; ``single``: share of pictures that are made to hold one thing, beside those
-    that happen to; ``align`` and ``sight``: weights of the losses beside that of the answers; ``language_rate``: of
-    the language model's learning rate.
+    that happen to; ``outside``: share of things that the world has no word for; ``align``, ``sight`` and ``reading``:
+    weights of the losses beside that of the answers; ``language_rate``: of the language model's learning rate.
     """
 
     def __init__(
@@ -56,13 +57,14 @@ class JoinStage:
         language_rate: float = 0.25,
         reading: float = 0.3,
         single: float = 0.0,
+        outside: float = OUTSIDE_SHARE,
         weights: dict[str, float] | None = None,
     ) -> None:
         self.seed, self.asks, self.align, self.sight = seed, asks, align, sight
         self.paths = (vision, language, start)
         self.reading, self.train_language = reading, train_language
         self.language_rate, self.single = language_rate, single
-        self.languages, self.weights = languages, weights
+        self.outside, self.languages, self.weights = outside, languages, weights
         self.sprites = Sprites.load(sprites_file(data))
         self.vocabulary_file = vocabulary
         self.vocabulary = vocabulary_of(vocabulary)
@@ -89,7 +91,7 @@ class JoinStage:
     def batch(self, index: int, size: int) -> Batch:
         rng = np.random.default_rng([self.seed, index % 2**32])
         counts = [1 if rng.random() < self.single else None for _ in range(size)]
-        scenes = [compose(rng, self.sprites, size=SIZE, count=count) for count in counts]
+        scenes = [compose(rng, self.sprites, size=SIZE, count=count, outside=self.outside) for count in counts]
         asked: list[Asked] = []
         for i, composed in enumerate(scenes):
             for _ in range(self.asks):
