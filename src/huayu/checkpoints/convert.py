@@ -80,12 +80,7 @@ def convert(
     if plan is None or (plan.family == "viscpm_paint" and not to_file):  # the folder of a pipeline is several models
         conversion = import_module(f"{families()['viscpm_paint']}.conversion")
         return Converted(dst, *conversion.convert(source, dst, chosen, size, vocab, progress))
-    if to is not None and (to_file or to not in formats.of(plan.family)):
-        known = ", ".join(formats.of(plan.family)) or "–"
-        raise CheckpointError(
-            f"{to!r} is no folder of {plan.family}; there are: {known}.",
-            f"{plan.family} 没有 {to!r} 格式；可用：{known}。",
-        )
+    _require_format(to, plan.family, to_file)
     plan, loras = formats.without_lora(plan) if keep_lora else (plan, {})
     report = plan.account()
     report.require(str(plan.source.path))
@@ -93,6 +88,14 @@ def convert(
     if to_file or to is not None:
         return job.to_published(to or "file", size)
     return job.to_folder(size, vocab, keep_dropped, loras)
+
+
+def _require_format(to: str | None, family: str, to_file: bool) -> None:
+    if to is not None and (to_file or to not in formats.of(family)):
+        known = ", ".join(formats.of(family)) or "–"
+        raise CheckpointError(
+            f"{to!r} is no folder of {family}; there are: {known}.", f"{family} 没有 {to!r} 格式；可用：{known}。"
+        )
 
 
 @dataclass
