@@ -8,10 +8,12 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
 
 from huayu import __version__
 from huayu.chat import load_chat
-from huayu.errors import HuayuError
+from huayu.errors import HuayuError, OptionError
 from huayu.runtime import memory, packages
 from huayu.runtime.language import say
 
@@ -27,10 +29,18 @@ class Finding:
     ok: bool | None = True
 
 
-def run(*, as_json: bool) -> int:
-    """Print the findings; 0 when nothing has to be mended, else 1."""
+def run(model: Path | None = None, *, record: bool = False, dtype: str | None = None, as_json: bool) -> int:
+    """Print the findings; 0 when nothing has to be mended, else 1.
+
+    ``model``: a folder whose fingerprints are compared, too. ``record``: first take one, in ``dtype``. Raises
+    OptionError for these two without what they are about.
+    """
+    if (record and model is None) or (dtype is not None and not record):
+        raise OptionError(
+            "--record needs a model, and --dtype needs --record.", "--record 须指明模型，--dtype 须与 --record 同用。"
+        )
     findings = []
-    for finding in examine():
+    for finding in chain(examine(), fingerprints(model, record, dtype) if model else ()):
         findings.append(finding)
         if not as_json:
             mark = {True: "ok  ", False: "FAIL", None: "-   "}[finding.ok]
@@ -107,6 +117,33 @@ def embedded_model() -> Finding:
     """Whether the model in the package answers a question."""
     name = say("embedded model", "内置模型")
     return Finding(name, *_tried(_answer))
+
+
+def fingerprints(folder: Path, record: bool, dtype: str | None) -> Iterator[Finding]:
+    """What a model computes here against what was recorded with it: libraries may change that without a word."""
+    from huayu.evaluation.verify.fingerprints import check_fingerprints
+    from huayu.evaluation.verify.report import Report
+
+    name, report = say("fingerprint", "指纹"), Report()
+
+    def work() -> str:
+        from huayu.chat import fingerprint
+        from huayu.checkpoints.find import locate
+
+        locate(folder)
+        if record:
+            fingerprint.record(folder, load_chat(folder, device="cpu", dtype=dtype).backend)
+        kept = check_fingerprints(folder, report)
+        return (
+            ", ".join(fingerprint.recorded(folder))
+            if kept
+            else say("none; --record takes one", "无；可用 --record 记录")
+        )
+
+    told, fine = _tried(work)
+    yield Finding(f"{name} {folder.name}", told, fine if report.checks or not fine else None)
+    for check in report.checks:
+        yield Finding(check.name, check.found, check.ok)
 
 
 def _answer() -> str:

@@ -40,11 +40,16 @@ def models(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Check this installation · 检查安装"""
+def doctor(
+    model: Annotated[Path | None, typer.Argument(help="A VisualGLM folder · VisualGLM 文件夹")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Record its fingerprint first · 先记录其指纹")] = False,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check this installation, and a model's fingerprint · 检查安装与模型指纹"""
     from huayu.cli import doctor as command
 
-    raise typer.Exit(command.run(as_json=as_json))
+    raise typer.Exit(command.run(model, record=record, dtype=dtype, as_json=as_json))
 
 
 @app.command()

@@ -15,6 +15,7 @@ from huayu.checkpoints.find import locate
 from huayu.checkpoints.opening import blueprint
 from huayu.checkpoints.report import KeyReport
 from huayu.errors import CheckpointError
+from huayu.evaluation.verify.fingerprints import check_fingerprints
 from huayu.evaluation.verify.report import Report
 from huayu.runtime.language import say
 
@@ -57,12 +58,16 @@ def _account(folder: Path) -> KeyReport:
 
 def _check_answer(folder: Path, report: Report) -> None:
     """``selftest.json``: a question, perhaps a picture of the folder, and the answer that the model then gave; or a
-    prompt, a seed and the picture that it then painted."""
+    prompt, a seed and the picture that it then painted; or fingerprints, with or without these."""
     if not (folder / SELF_TEST).is_file():
         report.skip(SELF_TEST, "no answer was recorded", "没有记录的答案")
         return
     try:
         recorded = json.loads((folder / SELF_TEST).read_text("utf-8"))
+        if "fingerprints" in recorded:
+            check_fingerprints(folder, report)
+            if not recorded.keys() & {"prompt", "question"}:
+                return
         picture, painted = recorded.get("picture"), "prompt" in recorded
         asked = (recorded["prompt"], int(recorded["seed"])) if painted else (recorded["question"], recorded["answer"])
     except (ValueError, KeyError, AttributeError) as error:
