@@ -6,6 +6,7 @@ import importlib
 import inspect
 import threading
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -40,7 +41,7 @@ def as_backend(pipeline: Any, name: str) -> Backend:
     raise ModelError(f"{name} is not a pipeline that paints.", f"{name} 不是能作画的管线。")
 
 
-class _PipelineBackend:
+class _PipelineBackend(ABC):
     """What both have in common: one call at a time, generators, progress."""
 
     def __init__(self, pipeline: Any, name: str) -> None:
@@ -50,15 +51,17 @@ class _PipelineBackend:
         self._lock = threading.Lock()
         pipeline.set_progress_bar_config(disable=True)
 
+    @abstractmethod
     def _read_facts(self) -> Facts:
-        raise NotImplementedError
+        """What the pipeline can do, read once."""
 
+    @abstractmethod
     def check(self, prompt: str, settings: Settings) -> None:
         """See :class:`huayu.paint.backend.Backend`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _call(self, job: Job) -> tuple[Callable[..., Any], dict[str, Any]]:
-        raise NotImplementedError
+        """The pipeline's method for this job, and its arguments."""
 
     def paint(self, job: Job, on_step: OnStep) -> list[Image.Image]:
         """See :class:`huayu.paint.backend.Backend`. Raises OutOfMemory."""
