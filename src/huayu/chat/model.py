@@ -111,7 +111,8 @@ class ChatModel:
         Raises, before anything runs: ImageError; PromptError for an empty question, or one over the model's context or
         ``max_length``; OptionError for options that do not fit; TypeError for an unknown option.
         """
-        return ChatStream(self._start([(picture, question, conversation)], options, changes))
+        options = replace(options or ChatOptions(), **changes)
+        return ChatStream(self.start([self.prepare((picture, question, conversation), options)], options))
 
     def ask_batch(
         self,
@@ -127,17 +128,25 @@ class ChatModel:
         :meth:`stream`, before anything runs in that group.
         """
         replies: list[ChatReply] = []
+        options = replace(options or ChatOptions(), **changes)
         for start in range(0, len(requests), batch_size):
-            run = self._start(requests[start : start + batch_size], options, changes)
+            rows = [self.prepare(request, options) for request in requests[start : start + batch_size]]
+            run = self.start(rows, options)
             for _ in run:
                 """To the end."""
             replies += run.replies()
         return replies
 
-    def _start(self, requests: Sequence[Request], options: ChatOptions | None, changes: dict[str, Any]) -> Run:
-        options = replace(options or ChatOptions(), **changes)
+    def prepare(self, request: Request, options: ChatOptions) -> Row:
+        """One request as a row for :meth:`start`, its pictures read and checked. Errors as :meth:`stream`."""
         settings = settle(options, self.backend.defaults)
-        rows = [self._row(request, settings) for request in requests]
+        row = self._row(request, settings)
+        settings.after(row.prompt.num_tokens)
+        return row
+
+    def start(self, rows: list[Row], options: ChatOptions) -> Run:
+        """Answer rows together: iterate over the run for (row, text); a row may be cancelled alone."""
+        settings = settle(options, self.backend.defaults)
         return Run(self.backend, rows, settings.after(max((row.prompt.num_tokens for row in rows), default=0)))
 
     def _row(self, request: Request, settings: Settings) -> Row:

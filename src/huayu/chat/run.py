@@ -71,6 +71,18 @@ class Run:
         """One for each row, once the run has ended."""
         return [_reply(row) for row in self._rows]
 
+    def reply(self, index: int) -> ChatReply | None:
+        """Of one row, as soon as it has finished."""
+        row = self._rows[index]
+        return None if row.finish is None else _reply(row)
+
+    def cancel_row(self, index: int) -> None:
+        """End one row, from any thread; the others go on. The last one ends the run."""
+        row = self._rows[index]
+        row.finish = row.finish or "cancelled"
+        if all(row.finish is not None for row in self._rows):
+            self.cancel.set()
+
     def _generate(self, backend: Backend, settings: Settings) -> Iterator[tuple[int, str]]:
         begin = time.perf_counter()
         for index, row in enumerate(self._rows):

@@ -1,0 +1,1 @@
+"""Models over HTTP: one queue (:mod:`huayu.serving.engine`) behind every route, page and replica. Imports no torch."""

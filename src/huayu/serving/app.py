@@ -1,0 +1,35 @@
+"""The application: routes around one engine and one shelf."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import huayu
+from huayu.serving import errors, info_routes
+from huayu.serving.engine import BatchingEngine, Engine
+from huayu.serving.settings import ServeSettings
+from huayu.serving.shelf import Shelf
+
+
+def create_app(settings: ServeSettings, *, engine: Engine | None = None, shelf: Shelf | None = None) -> FastAPI:
+    """Everything that is served. ``engine`` and ``shelf``: those of the caller, who then drains them too.
+
+    ``app.state`` has ``settings``, ``engine`` and ``shelf``.
+    """
+    shelf = shelf or Shelf(settings)
+    own = None if engine else BatchingEngine(shelf, settings.max_queue, settings.max_batch)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if own is not None:
+            await own.drain(settings.drain_seconds)
+
+    app = FastAPI(title="huayu", version=huayu.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.settings, app.state.engine, app.state.shelf = settings, engine or own, shelf
+    errors.install(app)
+    app.include_router(info_routes.router)
+    return app
