@@ -12,6 +12,7 @@ import typer
 
 from huayu.cli.asking import chat
 from huayu.cli.common import AsJson, Dtype, Model, Vocab
+from huayu.cli.data import data
 from huayu.cli.paint import paint
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 app.command()(chat)
 app.command()(paint)
+app.add_typer(data, name="data")
 
 
 @app.command()
