@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from huayu.chat import ChatModel, ChatReply
-from huayu.cli import looking
+from huayu.chat import ChatModel, ChatReply, looking
 from huayu.cli.main import main
 from huayu.labelling import read_record
 from huayu.paint import Painter, load_paint

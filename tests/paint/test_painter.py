@@ -55,6 +55,15 @@ def test_streamed_is_whole_and_progress_counts_to_the_end(painter: Painter) -> N
     assert pixels(pictures) == pixels(stream.result.images) == pixels(painter.paint(APPLE, n=2, seed=1).images)
 
 
+def test_previews_come_when_asked_for_and_change_nothing(painter: Painter) -> None:
+    stream = painter.stream(APPLE, seed=7, previews=True)
+    previews = [event.preview for event in stream if isinstance(event, Progress) and event.preview is not None]
+    assert previews
+    assert previews[0].mode == "RGB"
+    assert pixels(stream.result.images) == pixels(painter.paint(APPLE, seed=7).images)
+    assert all(event.preview is None for event in painter.stream(APPLE) if isinstance(event, Progress))
+
+
 def test_cancelled_after_the_first_keeps_it(painter: Painter) -> None:
     stream = painter.stream(APPLE, n=3, seed=1)
     for event in stream:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from huayu.chat import ChatModel
+from huayu.chat.model import ChatModel
+from huayu.chat.options import ChatOptions
 from huayu.runtime.language import language_of
 from huayu.types import Verdict
 
@@ -17,22 +18,33 @@ _A = re.compile("^一[个只条张朵棵辆头匹本把座架艘杯颗]")
 _NO = {"zh": re.compile("没|不是|不能|不在|否|无"), "en": re.compile(r"\b(no|not|none|cannot)\b|n't", re.IGNORECASE)}
 _YES = {"zh": re.compile("有|是|对|能"), "en": re.compile(r"\b(yes|there (is|are)|it is|correct)\b", re.IGNORECASE)}
 
+BRIEFLY = ChatOptions(search="greedy", max_new_tokens=64)
+
 
 def looker(chat: ChatModel) -> Callable[[Image.Image, str], Verdict]:
     """Asks ``chat`` whether the picture shows the prompt, in the prompt's language, and reads the answer."""
 
     def look(image: Image.Image, prompt: str) -> Verdict:
-        language = language_of(prompt)
         small = not chat.backend.follows_requests
-        asked_for = thing_of(prompt) if small else prompt
-        answer = chat.ask(image, question_about(asked_for, language), search="greedy", max_new_tokens=64).text
-        said = read_answer(answer, language)
-        if small and said and names_another(answer, asked_for, language):
-            said = False
-        score = {True: 1.0, None: 0.5, False: 0.0}[said]
-        return Verdict(said is True, "look", score, f"{chat.name}：{answer}", f"{chat.name}: {answer}")
+        answer = chat.ask(image, question_for(prompt, small=small), options=BRIEFLY).text
+        return verdict_on(answer, prompt, chat.name, small=small)
 
     return look
+
+
+def question_for(prompt: str, *, small: bool) -> str:
+    """Whether the picture shows the prompt, asked in the prompt's language; of a ``small`` model only for the thing."""
+    return question_about(thing_of(prompt) if small else prompt, language_of(prompt))
+
+
+def verdict_on(answer: str, prompt: str, name: str, *, small: bool) -> Verdict:
+    """What the answer of the model ``name`` to :func:`question_for` says of the picture."""
+    language = language_of(prompt)
+    said = read_answer(answer, language)
+    if small and said and names_another(answer, thing_of(prompt), language):
+        said = False
+    score = {True: 1.0, None: 0.5, False: 0.0}[said]
+    return Verdict(said is True, "look", score, f"{name}：{answer}", f"{name}: {answer}")
 
 
 def thing_of(prompt: str) -> str:

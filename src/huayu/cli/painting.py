@@ -109,7 +109,7 @@ def open_check(asked: SimpleNamespace) -> Looker | None:
             raise OptionError("--check-model is for --check.", "--check-model 须与 --check 同用。")
         return None
     from huayu.chat import load_chat
-    from huayu.cli.looking import looker
+    from huayu.chat.looking import looker
 
     return looker(load_chat(asked.check_model, device=asked.device, dtype=asked.dtype))
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from huayu.paint.options import Facts, Settings
 
-OnStep = Callable[[int, int], None]
+OnStep = Callable[[int, int, Image.Image | None], None]
 
 
 @dataclass(frozen=True)
@@ -36,4 +36,4 @@ class Backend(Protocol):
         """Raises PromptError or OptionError for what cannot be painted, before anything runs."""
 
     def paint(self, job: Job, on_step: OnStep) -> list[Image.Image]:
-        """The pictures (RGB). ``on_step(done, steps)`` after each step; what it raises ends the call."""
+        """The pictures (RGB). ``on_step(done, steps, preview)`` after each step; what it raises ends it."""

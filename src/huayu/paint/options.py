@@ -34,6 +34,7 @@ class PaintOptions:
     how far to leave it (0.75); ``mask``, of the same size, repaints only where it is white. ``candidates``: paint so
     many for each picture and let the ranker choose. ``repaints``: at most so many more tries for a picture that a
     ``check`` refuses. ``batch_size``: pictures painted together. ``mark``: a word in the corner, ``"zh"`` or ``"en"``.
+    ``previews``: progress brings small pictures of the work, for at most a fifth of the time.
 
     Raises OptionError for a value out of range or without effect, and TypeError for an unknown name.
     """
@@ -53,6 +54,7 @@ class PaintOptions:
     repaints: int = 2
     batch_size: int | None = None
     mark: Literal["zh", "en"] | None = None
+    previews: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.size, int):
@@ -119,6 +121,7 @@ class Settings:
     repaints: int
     batch_size: int | None
     mark: Literal["zh", "en"] | None
+    previews: bool = False
 
 
 def require_words(prompt: str) -> None:
@@ -170,6 +173,7 @@ def settle(options: PaintOptions, facts: Facts) -> Settings:
         repaints=options.repaints,
         batch_size=options.batch_size,
         mark=options.mark,
+        previews=options.previews,
     )
 
 

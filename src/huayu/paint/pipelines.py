@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import threading
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from huayu.errors import ModelError, OptionError, PromptError
 from huayu.models.cpm_bee.vocabulary import escape
@@ -26,6 +28,7 @@ from huayu.runtime.memory import guarded
 _HINT_EN = "try a smaller picture, fewer at a time (--batch-size 1) or a smaller format (--dtype float16)"
 _HINT_ZH = "可改画小一些、每次少画几张（--batch-size 1），或用更小的数据格式（--dtype float16）"
 _GPU_BATCH = 4
+_PREVIEW_SIDE = 32  # latents
 # As far as CPM-Bee tells distances apart. Source: spec viscpm §1.1.
 MAX_TOKENS = 2048
 
@@ -69,9 +72,10 @@ class _PipelineBackend(ABC):
             call, arguments = self._call(job)
             share = 1.0 if job.settings.image is None else job.settings.strength
             steps = max(1, round(job.settings.steps * share))
+            preview = _Previews(self.pipeline) if job.settings.previews else lambda _: None
 
             def step_ended(_: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
-                on_step(step + 1, max(step + 1, steps))
+                on_step(step + 1, max(step + 1, steps), preview(tensors.get("latents")))
                 return tensors
 
             return list(call(**arguments, callback_on_step_end=step_ended, output_type="pil").images)
@@ -225,9 +229,33 @@ class DiffusersBackend(_PipelineBackend):
         return other
 
 
+class _Previews:
+    """Small pictures of latents on the way, as often as a fifth of the time allows; None for latents of other kinds."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self._vae = getattr(pipeline, "vae", None)
+        self._next = 0.0
+
+    @torch.no_grad()
+    def __call__(self, latents: torch.Tensor | None) -> Image.Image | None:
+        """Of the first of (N, C, h, w); a VAE that waits on another device is left there."""
+        vae, begin = self._vae, time.perf_counter()
+        if latents is None or latents.ndim != 4 or vae is None or vae.device != latents.device or begin < self._next:
+            return None
+        shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, vae.config.scaling_factor
+        first = latents[:1].to(vae.dtype) / scale + shift
+        side = max(first.shape[-2:])
+        if side > _PREVIEW_SIDE:
+            first = F.interpolate(first, scale_factor=_PREVIEW_SIDE / side, mode="area")
+        pixels = (vae.decode(first, return_dict=False)[0][0].float() / 2 + 0.5).clamp(0, 1).mul(255).byte()
+        end = time.perf_counter()
+        self._next = end + 4 * (end - begin)
+        return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
 def _share_of(on_step: OnStep, call: int, calls: int) -> OnStep:
     """Steps of one of several calls as steps of all."""
-    return lambda done, steps: on_step(call * steps + done, calls * steps)
+    return lambda done, steps, preview: on_step(call * steps + done, calls * steps, preview)
 
 
 def auto_pipeline(task: str) -> Any:

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """``done`` of ``total`` denoising steps of the request; repainting adds to the total."""
+    """``done`` of ``total`` denoising steps of the request; repainting adds to the total.
+
+    ``preview``: what the first picture of the batch looks like so far, when previews were asked for and are cheap.
+    """
 
     done: int
     total: int
+    preview: Image.Image | None = None
 
 
 @dataclass(frozen=True)

@@ -158,10 +158,10 @@ class Run:
         self._painted[picture.index] = picture
         self._events.put(picture)
 
-    def _step(self, done: int, steps: int) -> None:
+    def _step(self, done: int, steps: int, preview: Image.Image | None = None) -> None:
         if self.cancel.is_set() or self._closed.is_set():
             raise Cancelled
-        self._events.put(Progress(self._done + self.settings.steps * done // steps, self._total))
+        self._events.put(Progress(self._done + self.settings.steps * done // steps, self._total, preview))
 
 
 def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
