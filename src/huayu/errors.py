@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class HuayuError(Exception):
     """Base of all errors meant for users. ``str(error)`` is the English sentence."""
@@ -11,9 +13,23 @@ class HuayuError(Exception):
         self.en = en
         self.zh = zh
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Subclasses take other arguments; what they made of them is what travels between processes."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[HuayuError], arguments: tuple[Any, ...], state: dict[str, Any]) -> HuayuError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
+
 
 class ImageError(HuayuError):
     """A picture cannot be read, or is over a cap."""
+
+
+class PictureTooLarge(ImageError):
+    """A picture is over the cap of bytes or pixels."""
 
 
 class PromptError(HuayuError):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import time
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageFile
 
-from huayu.errors import ImageError
+from huayu.errors import ImageError, PictureTooLarge
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 2
 URL_SECONDS = 30.0
 
-ACCEPTED = "PNG, JPEG, WebP, GIF, BMP"
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 # First bytes -> (name to show, Pillow's name when accepted).
 _SIGNATURES: tuple[tuple[bytes, str, str | None], ...] = (
@@ -59,6 +61,7 @@ def open_picture(source: str | Path | bytes | Image.Image, *, allow_url: bool = 
     the pixels are decoded. Raises ImageError.
     """
     if isinstance(source, Image.Image):
+        _check_sides(*source.size, MAX_PIXELS)
         return _rgb(source, upright=isinstance(source, ImageFile.ImageFile))
     return decode_picture(read_bytes(source, allow_url=allow_url))
 
@@ -90,19 +93,32 @@ def read_bytes(source: str | Path | bytes, *, allow_url: bool = True) -> bytes:
         ) from problem
 
 
-def decode_picture(data: bytes) -> Image.Image:
-    """RGB pixels of a picture file's bytes. Raises ImageError."""
-    kind = _sniff(data)
+def decode_picture(data: bytes, *, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """RGB pixels of a picture file's bytes; ``formats`` as in :data:`FORMATS`. Raises ImageError."""
+    with _opened(data, formats, max_pixels) as image:
+        return _rgb(image, upright=True)
+
+
+def picture_size(data: bytes, *, formats: Sequence[str] = FORMATS, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) as the file's head says, without decoding. Raises ImageError as :func:`decode_picture` would."""
+    with _opened(data, formats, max_pixels) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(data: bytes, formats: Sequence[str], max_pixels: int) -> Iterator[Image.Image]:
+    kind = _sniff(data, formats)
     try:
         with warnings.catch_warnings():
             # Our own cap is lower and gives the better sentence; what else Pillow has to say is about foreign metadata.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=[kind]) as image:
-                return _rgb(image, upright=True)
+                _check_sides(*image.size, max_pixels)
+                yield image
     except ImageError:
         raise
     except Image.DecompressionBombError as problem:
-        raise _too_many_pixels(str(problem)) from problem
+        raise _too_many_pixels(str(problem), max_pixels) from problem
     except Exception as problem:  # a decoder may fail in any way on bytes made to break it
         raise ImageError(
             f"The {kind} picture is damaged or cut short ({problem}).", f"{kind} 图片已损坏或不完整（{problem}）。"
@@ -110,7 +126,6 @@ def decode_picture(data: bytes) -> Image.Image:
 
 
 def _rgb(image: Image.Image, *, upright: bool) -> Image.Image:
-    _check_sides(*image.size)
     image.load()
     turn = _UPRIGHT.get(_orientation(image)) if upright else None
     if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip it to white
@@ -130,47 +145,47 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _check_sides(width: int, height: int) -> None:
+def _check_sides(width: int, height: int, max_pixels: int) -> None:
     if min(width, height) < MIN_SIDE:
         raise ImageError(
             f"The picture is {width}×{height} pixels; each side needs at least {MIN_SIDE}.",
             f"图片为 {width}×{height} 像素；每边至少需要 {MIN_SIDE} 像素。",
         )
-    if width * height > MAX_PIXELS:
-        raise _too_many_pixels(f"{width}×{height}")
+    if width * height > max_pixels:
+        raise _too_many_pixels(f"{width}×{height}", max_pixels)
 
 
-def _too_many_pixels(found: str) -> ImageError:
-    cap = MAX_PIXELS // 1_000_000
-    return ImageError(
-        f"The picture has too many pixels ({found}); the cap is {cap} million.",
-        f"图片像素过多（{found}）；上限为 {cap * 100} 万像素。",
+def _too_many_pixels(found: str, cap: int) -> PictureTooLarge:
+    return PictureTooLarge(
+        f"The picture has too many pixels ({found}); the cap is {cap / 1e6:g} million.",
+        f"图片像素过多（{found}）；上限为 {cap / 1e4:g} 万像素。",
     )
 
 
 def _capped(data: bytes) -> bytes:
     if len(data) > MAX_BYTES:
         cap = MAX_BYTES // 2**20
-        raise ImageError(f"The picture file is over the cap of {cap} MB.", f"图片文件超过 {cap} MB 上限。")
+        raise PictureTooLarge(f"The picture file is over the cap of {cap} MB.", f"图片文件超过 {cap} MB 上限。")
     return data
 
 
-def _sniff(data: bytes) -> str:
+def _sniff(data: bytes, formats: Sequence[str]) -> str:
     """Pillow's name of the format; raises ImageError that says what came."""
+    accepted = ", ".join(formats).replace("WEBP", "WebP")
     if not data:
-        raise ImageError(f"The picture file is empty; accepted: {ACCEPTED}.", f"图片文件为空；可接受：{ACCEPTED}。")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        raise ImageError(f"The picture file is empty; accepted: {accepted}.", f"图片文件为空；可接受：{accepted}。")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and "WEBP" in formats:
         return "WEBP"
     shown = "HEIC/AVIF" if data[4:8] == b"ftyp" else None
     head = data.lstrip()[:16] if data[:1].isspace() else data[:16]
     for signature, name, pillow in _SIGNATURES:
         if head.startswith(signature):
-            if pillow:
-                return pillow
+            if pillow in formats:
+                return str(pillow)
             shown = name
             break
     came_en, came_zh = (f"a {shown} file", f"{shown} 文件") if shown else ("not a picture", "不是图片")
-    raise ImageError(f"This is {came_en}; accepted: {ACCEPTED}.", f"收到的{came_zh}；可接受：{ACCEPTED}。")
+    raise ImageError(f"This is {came_en}; accepted: {accepted}.", f"收到的{came_zh}；可接受：{accepted}。")
 
 
 def _fetch(url: str) -> bytes:
