@@ -83,11 +83,9 @@ def test_names_that_are_none_help(monkeypatch: pytest.MonkeyPatch) -> None:
         locate("zzz")
 
 
-def test_models_of_another_kind_or_a_later_day() -> None:
+def test_models_of_another_kind() -> None:
     with pytest.raises(ModelError, match="VisCPM-Paint-zhplus is not a model for chat"):
         locate("openbmb/VisCPM-Paint")
-    with pytest.raises(ModelError, match="cannot open VisualGLM-6B yet"):
-        locate("THUDM/visualglm-6b")
     with pytest.raises(ModelError, match="huayu-chat-mini is not a model for paint"):
         locate("huayu-chat-mini", kind="paint")
     with pytest.raises(ModelError, match="No model for music"):
@@ -128,6 +126,8 @@ def test_embedded_folders_are_in_the_package() -> None:
         ("openbmb/VisCPM-Chat@abc", ("openbmb/VisCPM-Chat", "abc", ("pytorch_model.bin",))),
         ("openbmb/VisCPM-Chat/other.bin@abc", ("openbmb/VisCPM-Chat", "abc", ("other.bin",))),
         ("Some.Body/a-model_2", ("Some.Body/a-model_2", None, ())),
+        ("VisualGLM-6B", ("THUDM/visualglm-6b", None, ())),
+        ("THUDM/visualglm-6b@abc", ("THUDM/visualglm-6b", "abc", ())),
     ],
 )
 def test_hub_ids(

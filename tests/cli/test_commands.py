@@ -161,7 +161,7 @@ def test_models(run: Run) -> None:
     records = json.loads(run("models", "--json")[1])
     assert records[0]["embedded"]
     assert all(record["licence"] for record in records)
-    assert {"name", "kind", "size", "usable", "repository"} <= set(records[0])
+    assert {"name", "kind", "size", "repository"} <= set(records[0])
 
 
 def test_doctor(run: Run, monkeypatch: pytest.MonkeyPatch, tiny_chat_folder: Path) -> None:

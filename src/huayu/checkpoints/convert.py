@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,22 +11,19 @@ from typing import Any
 
 import torch
 
-from huayu import __version__
-from huayu.checkpoints import atomic, checksums, formats, pipelines, sniff, writer
+from huayu.checkpoints import atomic, beside, checksums, formats, pipelines, sniff, writer
 from huayu.checkpoints.find import Source, families, kind_of, locate
 from huayu.checkpoints.keymap import Dropped
 from huayu.checkpoints.lora import Lora, write_peft
 from huayu.checkpoints.opening import Blueprint, blueprint
-from huayu.checkpoints.published import by_name
 from huayu.checkpoints.reader import LazyTensors, open_tensors
 from huayu.checkpoints.report import KeyReport
 from huayu.checkpoints.vocabulary import BEE_MD5, find_named, find_vocabulary
-from huayu.errors import CheckpointError
+from huayu.errors import CheckpointError, ModelError
 from huayu.runtime.device import pick_dtype
 from huayu.runtime.memory import parse_size
 
 Progress = Callable[[int, int], None]
-_KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE", "README", "COPYING")
 _BEE_TOKENS = 86583
 
 
@@ -51,13 +47,15 @@ def convert(
     keep_dropped: bool = True,
     to: str | None = None,
     keep_lora: bool = False,
+    prepare: Callable[[Blueprint], Blueprint] | None = None,
     progress: Progress | None = None,
 ) -> Converted:
     """Write the model ``src`` to ``dst``: a ``.pt``/``.bin``/``.pth`` file with the published names, else our folder.
 
     ``to``: a folder in a published format instead, ``"hf"`` (shards of Hugging Face) or ``"sat"``
     (SwissArmyTransformer), of a family that has them. ``keep_lora``: LoRA pairs of a fine-tuned sat checkpoint stay
-    apart, as a PEFT adapter in ``adapter/``; else they are merged.
+    apart, as a PEFT adapter in ``adapter/``; else they are merged. ``prepare`` changes what is written, as
+    :func:`huayu.quantization.while_loading` does.
 
     ``dtype`` of all floating tensors; None keeps what the source has. ``max_shard_size`` in bytes, or ``"2GB"``.
     ``keep_dropped``: published tensors that our models do not use go to ``dropped.safetensors`` in the folder, so that
@@ -78,15 +76,18 @@ def convert(
     to_file = dst.suffix in sniff.STATE_DICT_SUFFIXES
     plan = None if (source.path / pipelines.INDEX).is_file() else blueprint(source)
     if plan is None or (plan.family == "viscpm_paint" and not to_file):  # the folder of a pipeline is several models
+        if prepare:
+            raise ModelError(f"{source.name} cannot be quantised by huayu.", f"huayu 不能量化 {source.name}。")
         conversion = import_module(f"{families()['viscpm_paint']}.conversion")
         return Converted(dst, *conversion.convert(source, dst, chosen, size, vocab, progress))
     _require_format(to, plan.family, to_file)
     plan, loras = formats.without_lora(plan) if keep_lora else (plan, {})
+    plan = prepare(plan) if prepare else plan
     report = plan.account()
     report.require(str(plan.source.path))
     job = _Job(plan, report, dst, chosen, progress)
     if to_file or to is not None:
-        return job.to_published(to or "file", size)
+        return job.to_published(to or "file", size, vocab)
     return job.to_folder(size, vocab, keep_dropped, loras)
 
 
@@ -124,18 +125,22 @@ class _Job:
                 digests[path.name] = writer.write_safetensors(path, extra_tensors, extra, self._told)
                 notes.append(_kept_note(len(extra)))
             if self.plan.keymap is None:
-                self._copy_beside(aside)
+                made = any(entry.computed for entry in tensors.entries.values())  # quantised as they are read
+                same = not made and self.dtype in (None, tensors.dtype)
+                beside.copy_all(self.plan.source.folder, aside, same_numbers=same)
+                if made:
+                    self._write_config(aside)
             else:
                 notes += self._write_family_files(aside, vocab)
                 formats.keep_settings(aside, self.plan)
             if loras:
                 write_peft(aside / "adapter", loras, self.dst.name)
             self._set_config(aside)
-            self._copy_licences(aside)
+            beside.copy_licences(self.plan, aside, self.dst.name)
             checksums.write_checksums(aside, digests)
         return Converted(self.dst, self.report, self.total, tuple(notes))
 
-    def to_published(self, form: str, max_shard_size: int) -> Converted:
+    def to_published(self, form: str, max_shard_size: int, vocab: str | Path | None) -> Converted:
         """Under the published names: one file, or a folder as ``form`` ("hf", "sat") has it."""
         tensors, keymap = formats.as_published(self.plan, self.report, form)
         todo = writer.items(tensors, {name: name for name in tensors}, self.dtype)
@@ -153,7 +158,8 @@ class _Job:
                     f"{self.dst} was not written: {error}.", f"{self.dst} 没有写成：{error}。"
                 ) from error
             if form != "file":
-                self._copy_licences(aside)
+                formats.write_vocabulary(aside, self.plan, vocab)
+                beside.copy_licences(self.plan, aside, self.dst.name)
         absent = [name for name in keymap.dropped if "{n}" not in name and name not in {item.name for item in extra}]
         notes = [_absent_note(absent)] if absent else []
         return Converted(self.dst, self.report, self.total, tuple(notes))
@@ -179,9 +185,7 @@ class _Job:
             self.progress(self.done, self.total)
 
     def _write_family_files(self, aside: Path, vocab: str | Path | None) -> list[tuple[str, str]]:
-        model: Any = self.plan.model
-        model.config.architectures = [type(model).__name__]
-        model.config.save_pretrained(aside)
+        model = self._write_config(aside)
         model.generation_config.save_pretrained(aside)
         published = import_module(f"{families()[self.plan.family]}.published")
         md5 = BEE_MD5 if model.config.get_text_config().vocab_size == _BEE_TOKENS else None
@@ -197,38 +201,17 @@ class _Job:
         published.processor(model.config, path).save_pretrained(aside)
         return []
 
-    def _copy_beside(self, aside: Path) -> None:
-        """What lies beside the weights in a folder: configuration, vocabulary, processor, card."""
-        for path in sorted(self.plan.source.folder.iterdir()):
-            skipped = path.suffix in (*sniff.WEIGHT_SUFFIXES, ".py") or path.name.endswith(".index.json")
-            if path.is_file() and not skipped and not path.name.startswith(".") and path.name != checksums.FILE:
-                shutil.copyfile(path, aside / path.name)
+    def _write_config(self, aside: Path) -> Any:
+        model: Any = self.plan.model
+        model.config.architectures = [type(model).__name__]
+        model.config.save_pretrained(aside)
+        return model
 
     def _set_config(self, aside: Path) -> None:
         path = aside / "config.json"
         config = json.loads(path.read_text("utf-8"))
         config["dtype"] = str(self.dtype or self.plan.tensors.dtype).removeprefix("torch.")
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-    def _copy_licences(self, aside: Path) -> None:
-        for path in sorted(self.plan.source.folder.iterdir()):
-            if path.is_file() and path.name.upper().startswith(_KEPT_NAMES) and not (aside / path.name).exists():
-                shutil.copyfile(path, aside / path.name)
-        if not (aside / "README.md").exists():
-            (aside / "README.md").write_text(self._card(), "utf-8")
-
-    def _card(self) -> str:
-        """A model card for a source that has none; it names the file, not where it lay."""
-        source = self.plan.source
-        known = by_name(source.name)
-        licence_en = known.licence_en if known else "That of the source: see there."
-        licence_zh = known.licence_zh if known else "以来源处的许可为准。"
-        return (
-            f"# {self.dst.name}\n\n{source.path.name} ({self.plan.family}), converted by huayu {__version__}. "
-            f"The weights are their makers'.\n\nLicence: {licence_en}\n\n"
-            f"由 huayu {__version__} 转换自 {source.path.name}（{self.plan.family}）。"
-            f"权重属于原作者。\n\n许可：{licence_zh}\n"
-        )
 
 
 def _kept_note(count: int) -> tuple[str, str]:

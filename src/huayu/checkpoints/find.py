@@ -155,8 +155,6 @@ def _from_hub(text: str, kind: str) -> Source:
         )
     if known is not None and known.kind != kind:
         raise ModelError(f"{known.name} is not a model for {kind}.", f"{known.name} 不是用于 {kind} 的模型。")
-    if known is not None and not known.usable:
-        raise ModelError(f"huayu cannot open {known.name} yet.", f"huayu 目前还不能打开 {known.name}。")
     file, revision = (match["file"], match["revision"]) if match else (None, None)
     files = (file,) if file else known.files if known else ()
     repo = known.repository if known else str(match and match["repo"])

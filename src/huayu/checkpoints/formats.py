@@ -18,6 +18,7 @@ from huayu.checkpoints.ranks import open_sat
 from huayu.checkpoints.reader import LazyTensors, open_tensors
 from huayu.checkpoints.recast import put_together, taken_apart
 from huayu.checkpoints.report import KeyReport
+from huayu.checkpoints.vocabulary import find_named
 from huayu.errors import CheckpointError
 
 # The published json of sizes, kept in our folder so that the way back writes the same again.
@@ -34,8 +35,11 @@ def of(family: str) -> tuple[str, ...]:
 def as_published(plan: Blueprint, report: KeyReport, form: str) -> tuple[LazyTensors, KeyMap]:
     """The plan's tensors under their published names in one format (``"file"``: Hugging Face's), and its map.
 
-    Raises CheckpointError for a tensor of ours that has no published name.
+    Raises CheckpointError for a tensor of ours that has no published name, and for packed weights to sat, whose code
+    packs what it has loaded.
     """
+    if form == "sat" and any(name.endswith(".weight_scale") for name in report.loaded):
+        raise CheckpointError("A sat folder holds no quantised weights.", "sat 文件夹不能存放量化后的权重。")
     published: Any = _published(plan.family)
     if hasattr(published, "keymap"):
         keymap: KeyMap = published.keymap(plan.model.config, sat=form == "sat")
@@ -59,9 +63,13 @@ def write(path: Path, plan: Blueprint, pairs: Pairs, form: str, max_shard_size: 
         return
     _write_shards(path, pairs, max_shard_size, progress)
     (path / "config.json").write_text(json.dumps(_settings(plan, to_sat=False), indent=2) + "\n", "utf-8")
-    name = getattr(_published(plan.family), "VOCABULARY", "")
-    if name and (plan.source.folder / name).is_file():
-        shutil.copyfile(plan.source.folder / name, path / name)
+
+
+def write_vocabulary(path: Path, plan: Blueprint, vocab: str | Path | None) -> None:
+    """The tokenizer's file beside the weights: ``vocab``, else the source's if it has one. Raises CheckpointError."""
+    name = _published(plan.family).VOCABULARY
+    if vocab is not None or (plan.source.folder / name).is_file():
+        shutil.copyfile(find_named(plan.source.folder, name, vocab), path / name)
 
 
 def keep_settings(folder: Path, plan: Blueprint) -> None:
@@ -74,6 +82,11 @@ def keep_settings(folder: Path, plan: Blueprint) -> None:
 def without_lora(plan: Blueprint) -> tuple[Blueprint, dict[str, lora.Lora]]:
     """The plan of the model before its fine-tuning, and our module name → pairs. Raises CheckpointError."""
     path = plan.source.path
+    if sat.is_sat(path) and len(sat.rank_files(path)) > 1:
+        raise CheckpointError(
+            f"{path} ran in parallel: each rank has LoRA pairs of its own, which can only be merged.",
+            f"{path} 是并行训练的：每个分片有各自的 LoRA 矩阵，只能合并。",
+        )
     base, found = lora.split(open_sat(path) if sat.is_sat(path) else open_tensors(path))
     if not found or plan.keymap is None:
         raise CheckpointError(f"{path} has no LoRA pairs.", f"{path} 中没有 LoRA 矩阵。")
@@ -89,7 +102,8 @@ def _settings(plan: Blueprint, *, to_sat: bool) -> dict[str, Any]:
     if kept is None and path.is_file():
         kept = json.loads(path.read_text("utf-8"))
     if kept and ("eva_args" in kept) is to_sat:
-        return {**kept, "model_parallel_size": 1} if to_sat else kept
+        bits = plan.model.config.quantization_bit
+        return {**kept, **({"model_parallel_size": 1} if to_sat else {"quantization_bit": bits} if bits else {})}
     made: dict[str, Any] = _published(plan.family).settings_of(plan.model.config, sat=to_sat)
     return made
 

@@ -86,7 +86,7 @@ def choose(listing: Sequence[str], files: Sequence[str] = ()) -> list[str]:
     absent = [name for name in weights if name not in listing]
     if absent:
         raise ModelError(f"The repository has no file {absent[0]}.", f"该仓库没有文件 {absent[0]}。")
-    texts = [name for name in top if name.endswith(_TEXT_SUFFIXES) or name.startswith(_TEXT_NAMES)]
+    texts = [name for name in top if name.endswith(_TEXT_SUFFIXES) or any(word in name for word in _TEXT_NAMES)]
     indices = {name for name in texts if name.endswith(".index.json")}
     ours = {name for name in indices if not files and weights[0].endswith(name.split(".")[-3])}
     return sorted({*weights, *texts} - (indices - ours))

@@ -27,7 +27,6 @@ class Published:
     repository: str = ""
     files: tuple[str, ...] = ()
     sha256: str = ""
-    usable: bool = True
 
 
 _VISCPM_EN = (
@@ -74,7 +73,7 @@ PUBLISHED: tuple[Published, ...] = (
     _paint("VisCPM-Paint-balance", "", "", "pytorch_model.balance.bin"),
     Published(
         "VisualGLM-6B", "talks about pictures in Chinese and English", "中英双语图片对话", _GLM_EN, _GLM_ZH, "chat",
-        "visualglm", 7_802_193_408, 2 * 7_802_193_408, "THUDM/visualglm-6b", usable=False,
+        "visualglm", 7_802_193_408, 2 * 7_802_193_408, "THUDM/visualglm-6b",
     ),
 )  # fmt: skip
 

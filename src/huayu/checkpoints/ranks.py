@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from huayu.checkpoints import lora
 from huayu.checkpoints.reader import Entry, LazyTensors, open_tensors
 from huayu.checkpoints.sat import rank_files
 from huayu.errors import CheckpointError
 
 # How a tensor is divided among ranks: axis, and in how many parts along it each rank holds its share of every one.
 # Names that none fits are on every rank alike.
-_TENSOR = r"(original\.)?(weight|bias)"
+_TENSOR = r"(weight|bias)"
 _DIVIDED: tuple[tuple[re.Pattern[str], int, int], ...] = tuple(
     (re.compile(pattern), axis, parts)
     for pattern, axis, parts in (
@@ -26,20 +27,25 @@ _DIVIDED: tuple[tuple[re.Pattern[str], int, int], ...] = tuple(
         (rf".*\.cross_attention\.key_value\.{_TENSOR}", 0, 2),
         (rf".*\.(cross_attention\.query|mlp\.dense_h_to_4h)\.{_TENSOR}", 0, 1),
         (r"transformer\.word_embeddings\.weight|mixins\.chatglm-final\.lm_head\.weight", 0, 1),
-        (r".*\.(attention\.dense|cross_attention\.dense|mlp\.dense_4h_to_h)\.(original\.)?weight", 1, 1),
+        (r".*\.(attention\.dense|cross_attention\.dense|mlp\.dense_4h_to_h)\.weight", 1, 1),
         (r"mixins\.ptuning\.prefix\.\d+", 1, 1),
     )
 )
-_UNKNOWN = re.compile(r".*\.(matrix_[AB]\.\d+|weight_scale)")
+_UNKNOWN = re.compile(r".*\.weight_scale")
 
 
 def open_sat(folder: Path) -> LazyTensors:
-    """Tensors of the latest iteration, by their names in sat. Raises CheckpointError for what is missing or damaged."""
+    """Tensors of the latest iteration, by their names in sat. Raises CheckpointError for what is missing or damaged.
+
+    A rank of several has LoRA pairs of its own, of its share of the weight, and may have started them from numbers of
+    its own: they are merged into the share, as published code merges them.
+    """
     files = rank_files(folder)
     with torch.serialization.safe_globals(_numpy_state()):
         ranks = [open_tensors(file) for file in files]
     if len(ranks) == 1:
         return ranks[0]
+    ranks = [lora.merged(rank) for rank in ranks]
     entries: dict[str, Entry] = {}
     for name in ranks[0].entries:
         if absent := [file.name for file, rank in zip(files, ranks, strict=True) if name not in rank.entries]:

@@ -14,6 +14,7 @@ from huayu.cli.asking import chat
 from huayu.cli.common import AsJson, Dtype, Model, Vocab
 from huayu.cli.data import data
 from huayu.cli.paint import paint
+from huayu.cli.quantize import Fingerprint, From, Quiet, ShardSize, To, quantize
 
 app = typer.Typer(
     name="huayu",
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 app.command()(chat)
 app.command()(paint)
+app.command()(quantize)
 app.add_typer(data, name="data")
 
 
@@ -67,22 +69,25 @@ def verify(
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="Name, folder, file or hub id · 来源")],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="New folder · 目标文件夹")],
+    source: From,
+    target: To,
     dtype: Dtype = None,
-    max_shard_size: Annotated[str, typer.Option(help="Largest file of weights · 单个权重文件上限")] = "2GB",
+    max_shard_size: ShardSize = "2GB",
     vocab: Vocab = None,
     to: Annotated[str | None, typer.Option(help="hf, sat: a folder as published · 写成已发布的格式")] = None,
     keep_lora: Annotated[
         bool, typer.Option("--keep-lora", help="As a PEFT adapter, not merged · 保留为适配器")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar · 不显示进度")] = False,
+    fingerprint: Fingerprint = True,
+    quiet: Quiet = False,
 ) -> None:
     """Published weights to a Hugging Face folder · 转换为 Hugging Face 格式"""
     from huayu.cli import convert as command
 
-    sizes = {"dtype": dtype, "max_shard_size": max_shard_size}
-    command.run(source, target, **sizes, vocab=vocab, to=to, keep_lora=keep_lora, quiet=quiet)  # type: ignore[arg-type]
+    command.run(
+        source, target, dtype=dtype, max_shard_size=max_shard_size, vocab=vocab, to=to, keep_lora=keep_lora,
+        fingerprint=fingerprint, quiet=quiet,
+    )  # fmt: skip
 
 
 @app.command()

@@ -41,7 +41,6 @@ def as_record(entry: Published) -> dict[str, Any]:
         "size": entry.size or _size_on_disk(entry.name),
         "repository": entry.repository or None,
         "files": list(entry.files),
-        "usable": entry.usable,
         "embedded": entry.name in embedded.EMBEDDED,
     }
 
@@ -56,8 +55,6 @@ def _facts(entry: Published, record: dict[str, Any]) -> list[str]:
         facts.append(_bytes(record["size"]))
     elif record["embedded"]:
         facts.append(say("not in this installation", "此安装中没有"))
-    if not entry.usable:
-        facts.append(say("cannot be opened yet", "暂不能打开"))
     return facts
 
 
