@@ -10,6 +10,7 @@ from fastapi import FastAPI
 import huayu
 from huayu.serving import errors, info_routes
 from huayu.serving.engine import BatchingEngine, Engine
+from huayu.serving.guard import guard
 from huayu.serving.settings import ServeSettings
 from huayu.serving.shelf import Shelf
 
@@ -32,4 +33,5 @@ def create_app(settings: ServeSettings, *, engine: Engine | None = None, shelf: 
     app.state.settings, app.state.engine, app.state.shelf = settings, engine or own, shelf
     errors.install(app)
     app.include_router(info_routes.router)
+    guard(app, settings)
     return app

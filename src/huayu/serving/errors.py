@@ -10,7 +10,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from huayu.errors import Cancelled, HuayuError, ImageError, ModelError, OptionError, OutOfMemory, PromptError
+from huayu.errors import (
+    Cancelled,
+    HuayuError,
+    ImageError,
+    ModelError,
+    OptionError,
+    OutOfMemory,
+    PictureTooLarge,
+    PromptError,
+)
 from huayu.serving.engine import Busy, DeadlineExceeded
 
 _LOG = logging.getLogger("huayu.serving")
@@ -21,6 +30,7 @@ _KNOWN: tuple[tuple[type[HuayuError], int, str, str], ...] = (
     (DeadlineExceeded, 408, "timeout_error", "deadline_exceeded"),
     (OutOfMemory, 503, "server_error", "out_of_memory"),
     (Cancelled, 503, "server_error", "cancelled"),
+    (PictureTooLarge, 413, _INVALID, "image_too_large"),
     (ImageError, 400, _INVALID, "invalid_image"),
     (PromptError, 400, _INVALID, "invalid_prompt"),
     (OptionError, 400, _INVALID, "invalid_value"),
@@ -28,11 +38,14 @@ _KNOWN: tuple[tuple[type[HuayuError], int, str, str], ...] = (
 
 
 class BadRequest(HuayuError):
-    """What a request says cannot be done. ``status``, ``param`` and ``code`` are for the answer."""
+    """What a request says cannot be done. ``status``, ``kind``, ``param``, ``code``, ``headers`` are for the answer."""
+
+    kind = _INVALID
 
     def __init__(self, en: str, zh: str, *, param: str | None = None, code: str = "invalid_value", status: int = 400):
         super().__init__(en, zh)
         self.param, self.code, self.status = param, code, status
+        self.headers: dict[str, str] = {}
 
 
 def language(request: Request) -> str:
@@ -59,7 +72,7 @@ def described(error: BaseException, spoken: str) -> tuple[int, dict[str, Any], d
     if isinstance(error, HuayuError):
         message = error.zh if spoken == "zh" else error.en
         if isinstance(error, BadRequest):
-            return error.status, body(message, _INVALID, param=error.param, code=error.code), headers
+            return error.status, body(message, error.kind, param=error.param, code=error.code), error.headers
         if isinstance(error, ModelError) and not isinstance(error, OutOfMemory):
             return 404, body(message, _INVALID, param="model", code="model_not_found"), headers
         for kind, status, name, code in _KNOWN:

@@ -63,7 +63,9 @@ def application() -> FastAPI:
     app = create_app(settings)
     if settings.is_local and not settings.keys:
         # Without keys only a name of this machine will do, or any web page could ask under a name that points here.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", settings.host])
+        app.add_middleware(
+            TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "::1", "[::1]", settings.host]
+        )
     inner = app.router.lifespan_context
 
     @contextlib.asynccontextmanager
