@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from huayu.cli.asking import chat
+from huayu.cli.batch import batch
 from huayu.cli.common import AsJson, Dtype, Model, Vocab
 from huayu.cli.data import data
 from huayu.cli.paint import paint
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 app.command()(chat)
 app.command()(paint)
+app.command()(batch)
 app.command()(quantize)
 app.add_typer(data, name="data")
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from huayu.errors import HuayuError, OptionError, PromptError
 from huayu.paint.options import PaintOptions, with_pictures
@@ -77,6 +78,15 @@ def _read(line: str, options: PaintOptions) -> tuple[str, PaintOptions]:
         row = json.loads(line)
     except ValueError as problem:
         raise PromptError(f"it is not JSON ({problem}).", f"不是 JSON（{problem}）。") from problem
+    return read_row(row, options)
+
+
+def read_row(row: dict[str, Any], options: PaintOptions) -> tuple[str, PaintOptions]:
+    """``prompt`` and the fields of :class:`PaintOptions`, laid over ``options``; pictures are read.
+
+    Raises PromptError, OptionError, ImageError.
+    """
+    row = dict(row)
     prompt = row.pop("prompt", None)
     if not isinstance(prompt, str) or not prompt.strip():
         raise PromptError("prompt is missing.", "缺少 prompt。")
