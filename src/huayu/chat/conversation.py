@@ -18,6 +18,7 @@ from PIL import Image
 from huayu.checkpoints.atomic import write_text
 from huayu.data.pictures import decode_picture, open_picture, read_bytes
 from huayu.errors import HuayuError, ImageError, PromptError
+from huayu.runtime.language import language_of
 
 PictureSource = str | Path | bytes | Image.Image
 _FORMAT = "huayu.conversation"
@@ -81,11 +82,23 @@ class Turn:
 class Conversation:
     """Turns and pictures so far. Every answer gives a new one; nothing changes an old one.
 
+    ``system``: what the model is told before all turns; it never falls out of a full context.
     A model reads each picture once, however many turns there are; the reading itself is not part of the JSON.
     """
 
     turns: tuple[Turn, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    system: str = ""
+
+    def window(self, dropped: int) -> tuple[Turn, ...]:
+        """What a model is shown without the oldest ``dropped`` turns.
+
+        Models without a system role read ``system`` as a turn that was agreed to: so they go on answering as they do.
+        """
+        if not self.system:
+            return self.turns[dropped:]
+        language = language_of(self.system)
+        return (Turn(self.system, "好的。" if language == "zh" else "OK.", language), *self.turns[dropped:])
 
     def with_pictures(self, pictures: Sequence[Picture]) -> Conversation:
         """The same turns, with ``pictures`` shown now; one that was shown before is not added again."""
@@ -104,6 +117,8 @@ class Conversation:
         ]
         pictures = [{"sha256": p.key, "data": base64.b64encode(p.data).decode("ascii")} for p in self.pictures]
         record = {"format": _FORMAT, "version": _VERSION, "turns": turns, "pictures": pictures}
+        if self.system:
+            record["system"] = self.system
         return json.dumps(record, ensure_ascii=False, indent=1)
 
     @classmethod
@@ -115,11 +130,14 @@ class Conversation:
                 raise _foreign(f"{record['format']} {record['version']}")
             turns = tuple(_turn(entry) for entry in record["turns"])
             pictures = tuple(_picture(entry) for entry in record["pictures"])
+            system = record.get("system", "")
+            if not isinstance(system, str):
+                raise TypeError("system is not a text")
         except HuayuError:
             raise
         except (ValueError, KeyError, TypeError, binascii.Error) as problem:
             raise _foreign(str(problem)) from problem
-        return cls(turns, pictures)
+        return cls(turns, pictures, system)
 
     def save(self, path: str | Path) -> None:
         """Write the JSON aside, then put it in place: a full disk leaves an old file as it was."""

@@ -17,6 +17,7 @@ from huayu.chat.conversation import Conversation, Turn
 from huayu.chat.options import ChatOptions, Settings
 from huayu.chat.tokens import Written, follow, sampling_of
 from huayu.errors import Cancelled, CheckpointError, ModelError, PromptError
+from huayu.generation.constrained import ByteVocabulary
 from huayu.generation.library_beams import stream_beams
 from huayu.generation.streaming import stream_ids
 
@@ -56,13 +57,13 @@ class HuggingFaceBackend:
         named = (*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab())
         self.special = sorted({token for token in named if len(token) > 1}, key=len, reverse=True)
         self.eos = frozenset(_eos_ids(model, self.tokenizer))
+        self._bytes: ByteVocabulary | None = None
         self.max_tokens: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
     def prepare(self, conversation: Conversation, question: str) -> Prompt:
         """See :class:`huayu.chat.backend.Backend`; dropped turns leave their pictures in the first turn that stays."""
-        turns = conversation.turns
-        for dropped in range(len(turns) + 1):
-            messages = self._messages(conversation, turns[dropped:], question)
+        for dropped in range(len(conversation.turns) + 1):
+            messages = self._messages(conversation, conversation.window(dropped), question)
             size = int(self._inputs([messages])["input_ids"].shape[1])
             if self.max_tokens is None or size < self.max_tokens:
                 return Prompt(messages, size, dropped)
@@ -149,9 +150,17 @@ class HuggingFaceBackend:
             max_new_tokens=length,
             repetition_penalty=settings.repetition_penalty,
             pad_token_id=self.tokenizer.pad_token_id,
+            constraint=self._constraint(settings),
         )
         with closing(steps):
             yield from follow(steps, len(inputs["input_ids"]), self.eos, length)
+
+    def _constraint(self, settings: Settings) -> Any:
+        if settings.json_schema is None:
+            return None
+        if self._bytes is None:
+            self._bytes = ByteVocabulary.of_library(self.tokenizer, self.eos)
+        return self._bytes.keep_to(settings.json_schema)
 
     def _beam(
         self, inputs: Mapping[str, torch.Tensor], settings: Settings, length: int, cancel: threading.Event

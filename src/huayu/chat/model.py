@@ -163,7 +163,8 @@ class ChatModel:
             asked = with_language_request(question, settings.answer_language)
         with guarded():
             prompt = self.backend.prepare(conversation, asked)
-        traditional = not self.backend.reads_traditional and is_traditional(question)
+        converts = not self.backend.reads_traditional and settings.json_schema is None
+        traditional = converts and is_traditional(question)
         path = TextPath(settings.stop, traditional and settings.answer_language != "en")
         num_pictures = len(conversation.pictures) - len(before.pictures)
         return Row(question, conversation, num_pictures, prompt, path, verdicts)
@@ -176,7 +177,8 @@ class ChatModel:
         if self.guard is None:
             return conversation, (), False
         said = self.guard.prompt(question)
-        said += [no for turn in conversation.turns for no in objections(self.guard.prompt(turn.question))]
+        earlier = [turn.question for turn in conversation.window(0)]
+        said += [no for text in earlier for no in objections(self.guard.prompt(text))]
         refused, pictures = self.guard.blocks(said), []
         for picture in conversation.pictures:
             if picture not in self._checked:

@@ -34,7 +34,8 @@ class ChatOptions:
     ``max_new_tokens`` ≥ 1; ``max_length`` ≥ 1 counts what the model reads as well, pictures included (in a batch: its
     longest prompt). ``seed``: the same seed samples the same answer (beam and greedy need none).
     ``stop``: the answer ends before the first of these strings. ``answer_language``: ``"zh"``, ``"en"``, or ``"auto"``,
-    the question's own.
+    the question's own. ``json_schema``: a JSON schema (JSON text); the answer is JSON that fits it, unless it is cut
+    short. Not with beams.
 
     Raises OptionError for a value out of range, and TypeError for an unknown name.
     """
@@ -52,6 +53,7 @@ class ChatOptions:
     stop: str | Iterable[str] = ()
     answer_language: Literal["auto", "zh", "en"] = "auto"
     max_length: int | None = None
+    json_schema: str | None = None
 
     def __post_init__(self) -> None:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
@@ -96,6 +98,7 @@ class Settings:
     stop: tuple[str, ...] = ()
     answer_language: Literal["auto", "zh", "en"] = "auto"
     max_length: int | None = None
+    json_schema: str | None = None
 
     def after(self, num_tokens: int) -> Settings:
         """The same for a prompt of so many tokens: an answer within ``max_length``. Raises PromptError."""
@@ -146,9 +149,12 @@ def _choose_search(options: ChatOptions, defaults: ChatOptions) -> Search:
     }
     if options.temperature == 0 and options.search in (None, "greedy", "sample"):
         return _fitting(given - {"temperature"} - _USED_BY["sample"], "greedy")
+    own = defaults.search or "greedy"
+    if options.json_schema is not None:
+        _check("search", "beam", options.search != "beam" and "num_beams" not in given, "greedy or sample for JSON")
+        own = "greedy" if own == "beam" else own
     if options.search is not None:
         return _fitting(given, options.search)
-    own = defaults.search or "greedy"
     for search in (own, "sample", "beam"):
         if given <= _USED_BY[search]:
             return search

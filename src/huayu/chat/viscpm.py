@@ -20,6 +20,7 @@ from huayu.chat.language import is_foreign, is_traditional, to_simplified
 from huayu.chat.options import ChatOptions, Settings
 from huayu.chat.tokens import Written, follow, sampling_of
 from huayu.errors import Cancelled, PromptError
+from huayu.generation.constrained import ByteVocabulary
 from huayu.generation.options import BeamOptions
 from huayu.generation.published import beam_search
 from huayu.generation.streaming import stream_ids
@@ -75,6 +76,7 @@ class VisCPMBackend:
         self._lock = threading.Lock()
         self._special = frozenset(self.vocabulary.special_ids.values())
         self.follows_requests = len(self.vocabulary) == PUBLISHED_TOKENS
+        self._bytes: ByteVocabulary | None = None
 
     @property
     def vocabulary(self) -> BeeVocabulary:
@@ -99,6 +101,10 @@ class VisCPMBackend:
                 self._read.popitem(last=False)
         return torch.stack([known[picture.key] for picture in pictures])
 
+    def forget(self) -> None:
+        """Read every picture anew: the model's weights have changed."""
+        self._read.clear()
+
     @torch.inference_mode()
     def _look_at(self, pictures: Sequence[Picture]) -> Tensor:
         pixels = self.processor.pixel_values([picture.image for picture in pictures])
@@ -106,14 +112,14 @@ class VisCPMBackend:
 
     def prepare(self, conversation: Conversation, question: str) -> Prompt:
         """See :class:`huayu.chat.backend.Backend`; the published limit does not count the answer."""
-        turns = [_simplified(turn) for turn in conversation.turns]
         if is_traditional(question):
             question = to_simplified(question)
-        for dropped in range(len(turns) + 1):
+        for dropped in range(len(conversation.turns) + 1):
+            turns = [_simplified(turn) for turn in conversation.window(dropped)]
             try:
-                item = self._pack(len(conversation.pictures), published_context(turns[dropped:]), question)
+                item = self._pack(len(conversation.pictures), published_context(turns), question)
             except PromptError:
-                if dropped == len(turns):
+                if dropped == len(conversation.turns):
                     raise
             else:
                 embeds = self.image_embeds(conversation.pictures)
@@ -193,14 +199,23 @@ class VisCPMBackend:
             eos_token_id=ids["</s>"],
             pad_token_id=ids["<pad>"],
             suppress_tokens=forbidden,
+            constraint=self._constraint(settings),
         )
         with closing(steps):
             yield from follow(steps, len(packed), {ids["</s>"]}, settings.max_new_tokens)
 
+    def _constraint(self, settings: Settings) -> Any:
+        if settings.json_schema is None:
+            return None
+        if self._bytes is None:
+            tokens = [token.encode() for token in self.vocabulary.tokens]
+            self._bytes = ByteVocabulary.of(tokens, self._special, self.vocabulary.ids["</s>"])
+        return self._bytes.keep_to(settings.json_schema)
+
     def _foreign(self, settings: Settings) -> list[int]:
         """Ids that an answer in the language asked for does not hold, where words would not be understood."""
         language = settings.answer_language
-        if self.follows_requests or language == "auto":
+        if self.follows_requests or language == "auto" or settings.json_schema is not None:
             return []
         tokens = self.vocabulary.tokens
         return [at for at, token in enumerate(tokens) if at not in self._special and is_foreign(token, language)]

@@ -21,6 +21,7 @@ from huayu.chat.conversation import Conversation, Picture
 from huayu.chat.options import ChatOptions, Settings
 from huayu.chat.tokens import Written, follow
 from huayu.errors import Cancelled, PromptError
+from huayu.generation.constrained import ByteVocabulary
 from huayu.generation.glm_sampling import CHINESE, DrawAsPublished, GLMSampling
 from huayu.generation.library_beams import stream_beams
 from huayu.generation.streaming import stream_ids
@@ -70,6 +71,7 @@ class VisualGLMBackend:
         self._lock = threading.Lock()
         text: Any = model.config.text_config
         self.max_tokens, self.eos = int(text.max_sequence_length), int(text.eos_token_id)
+        self._bytes: ByteVocabulary | None = None
         self._unspoken = (processor.tokenizer.vocab_size, int(text.vocab_size))
 
     def image_embeds(self, picture: Picture) -> Tensor:
@@ -87,6 +89,10 @@ class VisualGLMBackend:
                 self._read.popitem(last=False)
         return known
 
+    def forget(self) -> None:
+        """Read every picture anew: the model's weights have changed."""
+        self._read.clear()
+
     def prepare(self, conversation: Conversation, question: str) -> Prompt:
         """See :class:`huayu.chat.backend.Backend`. Raises PromptError for a second picture, too."""
         pictures = conversation.pictures
@@ -96,9 +102,9 @@ class VisualGLMBackend:
                 f"该模型每段对话只能看一张图片，现有 {len(pictures)} 张：请开始新的对话。",
             )
         english = not _HAN.search(question)
-        turns = [(turn.question, turn.answer) for turn in conversation.turns]
-        for dropped in range(len(turns) + 1):
-            prompt = self.processor.chat_prompt(question, turns[dropped:], picture=bool(pictures), english=english)
+        for dropped in range(len(conversation.turns) + 1):
+            turns = [(turn.question, turn.answer) for turn in conversation.window(dropped)]
+            prompt = self.processor.chat_prompt(question, turns, picture=bool(pictures), english=english)
             if len(prompt.ids) < self.max_tokens:
                 embeds = self.image_embeds(pictures[0]) if pictures else None
                 return Prompt(Asked(prompt, embeds), len(prompt.ids), dropped)
@@ -114,7 +120,7 @@ class VisualGLMBackend:
         inputs = self._inputs([prompt.inputs for prompt in prompts])
         length = min(settings.max_new_tokens, self.max_tokens - inputs["input_ids"].shape[1])
         write = self._beam if settings.search == "beam" else self._walk
-        texts = [_Text(self.processor.tokenizer) for _ in prompts]
+        texts = [_Text(self.processor.tokenizer, exact=settings.json_schema is not None) for _ in prompts]
         for row, tokens, finish in write(inputs, settings, length, cancel):
             yield Piece(row, texts[row].feed(tokens, last=finish is not None), len(tokens), finish)
 
@@ -122,7 +128,10 @@ class VisualGLMBackend:
         self, inputs: Mapping[str, Tensor], settings: Settings, length: int, cancel: threading.Event
     ) -> Iterator[Written]:
         sampling: Any = PublishedSteps(self._sampling(settings), inputs["input_ids"].shape[1], settings.min_p)
-        steps = stream_ids(self.model, inputs, sampling=sampling, cancel=cancel, **self._stop(length))
+        constraint = self._constraint(settings)
+        steps = stream_ids(
+            self.model, inputs, sampling=sampling, cancel=cancel, constraint=constraint, **self._stop(length)
+        )
         with closing(steps):
             yield from follow(steps, len(inputs["input_ids"]), {self.eos}, length)
 
@@ -162,6 +171,14 @@ class VisualGLMBackend:
             seed=settings.seed,
         )
 
+    def _constraint(self, settings: Settings) -> Any:
+        if settings.json_schema is None:
+            return None
+        if self._bytes is None:
+            tokens, special = self.processor.tokenizer.as_bytes()
+            self._bytes = ByteVocabulary.of(tokens, special, self.eos)
+        return self._bytes.keep_to(settings.json_schema)
+
     def _stop(self, length: int) -> dict[str, Any]:
         pad = self.processor.tokenizer.pad_token_id
         return {"max_new_tokens": length, "eos_token_id": self.eos, "pad_token_id": pad}
@@ -196,14 +213,15 @@ class PublishedSteps:
 class _Text:
     """One row's text as its tokens come; nothing is shown that later tokens may change."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, *, exact: bool = False) -> None:
+        self.tokenizer, self.exact = tokenizer, exact
         self.shown = ""
 
     def feed(self, tokens: Sequence[int], *, last: bool) -> str:
         """What all tokens so far add to what was shown."""
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        text = process_response(text if last else _UNSURE.sub("", text))
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=not self.exact)
+        text = text if last else _UNSURE.sub("", text)
+        text = text if self.exact else process_response(text)
         if not text.startswith(self.shown):  # never seen; then the rest waits for the end
             return text[len(self.shown) :] if last else ""
         piece = text[len(self.shown) :]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from huayu.errors import Cancelled
@@ -55,14 +55,15 @@ def stream_ids(
     *,
     sampling: Sampling | None = None,
     cancel: threading.Event | None = None,
+    constraint: LogitsProcessor | None = None,
     **settings: Any,
 ) -> Generator[list[int], None, None]:
     """Each step's token ids, one for each of the B rows (a row that has ended goes on with padding).
 
     ``inputs`` and ``settings`` go to ``model.generate``, which runs in a thread of its own; ``sampling`` None takes
-    the likeliest token. No global random state is used. Raises Cancelled once ``cancel`` is set, TypeError for
-    settings of ``generate`` that are spoken for (beams, ``do_sample``), and whatever the thread raises. Closing the
-    iterator stops the thread at its next token.
+    the likeliest token, of those that ``constraint`` leaves. No global random state is used. Raises Cancelled once
+    ``cancel`` is set, TypeError for settings of ``generate`` that are spoken for (beams, ``do_sample``), and whatever
+    the thread raises. Closing the iterator stops the thread at its next token.
     """
     taken = {"do_sample", "num_beams", "streamer", "stopping_criteria", "logits_processor"} & set(settings)
     if taken:
@@ -76,7 +77,9 @@ def stream_ids(
         "num_beams": 1,
         "streamer": steps,
         "stopping_criteria": StoppingCriteriaList([Stopping(events)]),
-        "logits_processor": sampling.processors() if sampling else None,
+        "logits_processor": LogitsProcessorList(
+            [*([constraint] if constraint else []), *(sampling.processors() if sampling else [])]
+        ),
     }
 
     yield from in_thread(lambda: model.generate(**inputs, **settings), steps.items, closed, cancel)

@@ -96,6 +96,20 @@ class ChatGLMTokenizer(PreTrainedTokenizer):
         pieces: list[str] = self.pieces.encode(_SPELLED.sub(_piece_of, text), out_type=str)
         return pieces
 
+    def as_bytes(self) -> tuple[list[bytes], set[int]]:
+        """What each id adds to a text, and the ids that add nothing."""
+        pieces, special = self.pieces, set(self.all_special_ids) | {self.gmask_token_id, self.end_token_id}
+        tokens = []
+        for index in range(self.vocab_size):
+            piece = pieces.id_to_piece(index)
+            if pieces.is_control(index) or pieces.is_unknown(index) or pieces.is_unused(index):
+                special.add(index)
+            if pieces.is_byte(index):
+                tokens.append(bytes([int(piece[3:5], 16)]))
+            else:
+                tokens.append(_PIECES.sub(_spelled, piece.replace("\u2581", " ")).encode())
+        return tokens, special
+
     def _convert_token_to_id(self, token: str) -> int:
         return int(self.pieces.piece_to_id(token))
 
