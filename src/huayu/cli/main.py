@@ -15,6 +15,7 @@ from huayu.cli.batch import batch
 from huayu.cli.common import AsJson, Dtype, Model, Vocab
 from huayu.cli.data import data
 from huayu.cli.paint import paint
+from huayu.cli.web import web
 from huayu.cli.quantize import Fingerprint, From, Quiet, ShardSize, To, quantize
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 app.command()(chat)
 app.command()(paint)
+app.command()(web)
 app.command()(batch)
 app.command()(quantize)
 app.add_typer(data, name="data")
