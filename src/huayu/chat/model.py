@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
+from huayu.chat import ocr
 from huayu.chat.backend import Backend, Prompt
 from huayu.chat.conversation import Conversation, Picture, PictureSource
 from huayu.chat.language import is_traditional, with_language_request
+from huayu.chat.ocr import TextLine
 from huayu.chat.options import ChatOptions, Settings, settle
 from huayu.chat.run import ChatReply, Row, Run
 from huayu.chat.text import TextPath
-from huayu.errors import PromptError
+from huayu.errors import OptionError, PromptError
 from huayu.runtime.language import language_of
 from huayu.runtime.memory import guarded
 from huayu.safety import Guard, objections
@@ -140,34 +142,58 @@ class ChatModel:
     def prepare(self, request: Request, options: ChatOptions) -> Row:
         """One request as a row for :meth:`start`, its pictures read and checked. Errors as :meth:`stream`."""
         settings = settle(options, self.backend.defaults)
-        row = self._row(request, settings)
+        if options.ocr:
+            ocr.require_reader()
+        row = self._row(request, settings, reads=options.ocr)
+        if options.tiles and (count := len(row.conversation.pictures)) > 1:
+            raise OptionError(
+                f"tiles are of one picture, and there are {count}.", f"tiles 只用于一张图片，而现有 {count} 张。"
+            )
         settings.after(row.prompt.num_tokens)
         return row
 
     def start(self, rows: list[Row], options: ChatOptions) -> Run:
         """Answer rows together: iterate over the run for (row, text); a row may be cancelled alone."""
+        if options.tiles or options.second_look:
+            from huayu.chat.beyond import Beyond
+
+            return Beyond(self, rows, options)
         settings = settle(options, self.backend.defaults)
         return Run(self.backend, rows, settings.after(max((row.prompt.num_tokens for row in rows), default=0)))
 
-    def _row(self, request: Request, settings: Settings) -> Row:
-        source, question, *rest = request
+    def _row(self, request: Request, settings: Settings, *, reads: bool = False) -> Row:
+        source, typed, *rest = request
+        question: str = typed
+        lines: tuple[TextLine, ...] = ()
         if not question.strip():
             raise PromptError("The question is empty (0 characters; at least 1).", "问题为空（0 个字；至少 1 个）。")
         before = next(iter(rest), None) or Conversation()
         conversation, verdicts, refused = self._inspect(question, before.with_pictures(_pictures(source)))
+        if reads and not refused:
+            question, lines = self._with_text(typed, conversation.pictures[len(before.pictures) :])
+            conversation, more, refused = self._inspect(question, conversation)
+            verdicts = tuple(dict.fromkeys((*verdicts, *more)))
         if refused:
-            path = TextPath((), is_traditional(question))
-            return Row(question, before, 0, Prompt(None, 0), path, verdicts, _refusal(verdicts, question, settings))
+            path = TextPath((), is_traditional(typed))
+            return Row(typed, before, 0, Prompt(None, 0), path, verdicts, _refusal(verdicts, typed, settings))
         asked = question
         if self.backend.follows_requests:
             asked = with_language_request(question, settings.answer_language)
         with guarded():
             prompt = self.backend.prepare(conversation, asked)
         converts = not self.backend.reads_traditional and settings.json_schema is None
-        traditional = converts and is_traditional(question)
+        traditional = converts and is_traditional(typed)
         path = TextPath(settings.stop, traditional and settings.answer_language != "en")
         num_pictures = len(conversation.pictures) - len(before.pictures)
-        return Row(question, conversation, num_pictures, prompt, path, verdicts)
+        return Row(question, conversation, num_pictures, prompt, path, verdicts, typed=typed, read=lines)
+
+    def _with_text(self, question: str, pictures: Sequence[Picture]) -> tuple[str, tuple[TextLine, ...]]:
+        """The question after a quotation of what stands in the pictures, and the lines.
+
+        A model that knows only the words of a small world is not given them: it could say nothing else.
+        """
+        lines = tuple(line for picture in pictures for line in ocr.read_text(picture.image))
+        return ocr.with_text(question, lines) if self.backend.follows_requests else question, lines
 
     def _inspect(self, question: str, conversation: Conversation) -> tuple[Conversation, tuple[Verdict, ...], bool]:
         """The conversation as the model may see it, what the checks say, and whether the question is refused.

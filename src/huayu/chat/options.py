@@ -37,6 +37,10 @@ class ChatOptions:
     the question's own. ``json_schema``: a JSON schema (JSON text); the answer is JSON that fits it, unless it is cut
     short. Not with beams.
 
+    Beyond one look at a picture, with any model: ``tiles`` 2 … 6 (True: 2) also asks about overlapping parts, so many
+    along its shorter side, and joins what they say; ``ocr`` reads the text in it and quotes that to the model;
+    ``second_look`` asks about each thing that an answer names, and takes out what is denied.
+
     Raises OptionError for a value out of range, and TypeError for an unknown name.
     """
 
@@ -54,10 +58,15 @@ class ChatOptions:
     answer_language: Literal["auto", "zh", "en"] = "auto"
     max_length: int | None = None
     json_schema: str | None = None
+    tiles: int | bool | None = None
+    ocr: bool = False
+    second_look: bool = False
 
     def __post_init__(self) -> None:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
         object.__setattr__(self, "stop", stop)
+        if isinstance(self.tiles, bool):
+            object.__setattr__(self, "tiles", 2 if self.tiles else None)
         _check("search", self.search, self.search in (None, *SEARCHES), "beam, greedy, sample")
         _check("answer_language", self.answer_language, self.answer_language in ANSWER_LANGUAGES, "auto, zh, en")
         _check("stop", stop, all(isinstance(text, str) and text for text in stop), "non-empty strings")
@@ -70,6 +79,9 @@ class ChatOptions:
         self._number("length_penalty", float, "a number", lambda _: True)
         self._number("max_new_tokens", int, "≥ 1", lambda value: value >= 1)
         self._number("max_length", int, "≥ 1", lambda value: value >= 1)
+        once = self.json_schema is None or not (self.tiles or self.second_look)
+        _check("json_schema", self.json_schema, once, "None with tiles or a second look")
+        self._number("tiles", int, "2 … 6", lambda value: 2 <= value <= 6)
         self._number("seed", int, "0 … 2⁶³−1", lambda value: 0 <= value < 2**63)
 
     def _number(self, name: str, kind: type, wanted: str, fits: Any) -> None:

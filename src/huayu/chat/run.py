@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from huayu.chat.backend import Backend, Piece, Prompt
 from huayu.chat.conversation import Conversation, Turn
@@ -16,6 +16,11 @@ from huayu.chat.text import TextPath
 from huayu.errors import Cancelled
 from huayu.runtime.memory import guarded
 from huayu.types import Usage, Verdict
+
+if TYPE_CHECKING:
+    from huayu.chat.ocr import TextLine
+    from huayu.chat.second_look import SecondLook
+    from huayu.chat.tiles import Seen
 
 Finish = Literal["stop", "length", "cancelled", "refused"]
 
@@ -28,7 +33,8 @@ class ChatReply:
     set up (none are by default); the ``language`` that the text is really in; ``finish``: ``"stop"`` (the model ended,
     or a stop string came), ``"length"``, ``"cancelled"`` or ``"refused"`` (a check stopped the question: the model did
     not run, the text says why, and the conversation is the one before); ``dropped_turns``: how many of the oldest turns
-    the model could not be shown, because its context is full.
+    the model could not be shown, because its context is full. Only where it was asked for: ``read``, the text in the
+    new pictures; ``seen``, what the tiles show and where; ``second_look``, each thing that was asked about again.
     """
 
     text: str
@@ -38,11 +44,17 @@ class ChatReply:
     language: str = "en"
     finish: Finish = "stop"
     dropped_turns: int = 0
+    read: tuple[TextLine, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    second_look: tuple[SecondLook, ...] = ()
 
 
 @dataclass
 class Row:
-    """One question on its way; with a ``refusal`` it is not asked, and that is its answer."""
+    """One question on its way; with a ``refusal`` it is not asked, and that is its answer.
+
+    ``question`` as the model is asked, ``typed`` as the user put it, without what was ``read`` in the pictures.
+    """
 
     question: str
     conversation: Conversation
@@ -51,6 +63,8 @@ class Row:
     path: TextPath
     verdicts: tuple[Verdict, ...] = ()
     refusal: str = ""
+    typed: str = ""
+    read: tuple[TextLine, ...] = ()
     num_tokens: int = 0
     finish: Finish | None = None
     seconds: float = 0.0
@@ -151,4 +165,5 @@ def _reply(row: Row) -> ChatReply:
         language=language,
         finish=row.finish or "cancelled",
         dropped_turns=row.prompt.dropped_turns,
+        read=row.read,
     )
