@@ -27,19 +27,21 @@ from huayu.models.visualglm import (
     VisualGLMImageProcessor,
     VisualGLMProcessor,
 )
+from huayu.models.visualglm.hub import ByContents, PublishedConfig, PublishedModel
 
-for config in (Beit3Config, CpmBeeConfig, VisCPMChatConfig, ChatGLMConfig, VisualGLMConfig):
+for config in (Beit3Config, CpmBeeConfig, VisCPMChatConfig, ByContents, VisualGLMConfig):
     AutoConfig.register(config.model_type, config, exist_ok=True)
 AutoModel.register(Beit3Config, Beit3Model, exist_ok=True)
 AutoModel.register(CpmBeeConfig, CpmBeeModel, exist_ok=True)
 AutoModel.register(VisCPMChatConfig, VisCPMChatForConditionalGeneration, exist_ok=True)
 AutoModel.register(ChatGLMConfig, ChatGLMModel, exist_ok=True)
-AutoModel.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)  # as published
 AutoModel.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)
+AutoModel.register(PublishedConfig, PublishedModel, exist_ok=True)
 AutoModelForCausalLM.register(CpmBeeConfig, CpmBeeForCausalLM, exist_ok=True)
 AutoModelForCausalLM.register(ChatGLMConfig, ChatGLMForCausalLM, exist_ok=True)
 AutoModelForImageTextToText.register(VisCPMChatConfig, VisCPMChatForConditionalGeneration, exist_ok=True)
 AutoModelForImageTextToText.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)
+AutoModelForImageTextToText.register(PublishedConfig, PublishedModel, exist_ok=True)
 for config in (CpmBeeConfig, VisCPMChatConfig):
     AutoTokenizer.register(config, slow_tokenizer_class=CpmBeeTokenizer, exist_ok=True)
 for config in (ChatGLMConfig, VisualGLMConfig):

@@ -168,6 +168,36 @@ def test_lora_is_merged_or_kept_as_an_adapter_with_the_same_answers(tmp_path):
         convert(write_sat(tmp_path / "plain", published_state(True)), tmp_path / "x", keep_lora=True)
 
 
+def test_lora_of_parallel_ranks_is_merged_share_by_share(tmp_path):
+    state = {name: tensor.float() for name, tensor in published_state(True).items()}
+    folder = write_sat(tmp_path / "parallel", state, ranks=2, use_lora=True, lora_rank=2)
+    torch.manual_seed(9)
+    expected = dict(state)
+    deltas = {"query_key_value": [], "dense": []}
+    for rank in range(2):
+        file = folder / "300" / f"mp_rank_{rank:02d}_model_states.pt"
+        share = torch.load(file)["module"]
+        for name, parts in (("query_key_value", 3), ("dense", 1)):
+            linear = f"transformer.layers.1.attention.{name}"
+            rows, columns = share[f"{linear}.weight"].shape
+            pairs = [(torch.randn(2, columns), torch.randn(rows // parts, 2)) for _ in range(parts)]
+            for part, (down, up) in enumerate(pairs):
+                share[f"{linear}.matrix_A.{part}"], share[f"{linear}.matrix_B.{part}"] = down, up
+            for tensor in ("weight", "bias"):
+                share[f"{linear}.original.{tensor}"] = share.pop(f"{linear}.{tensor}")
+            deltas[name].append([up @ down / 2 for down, up in pairs])
+        torch.save({"module": share}, file)
+    qkv = [rank[part] for part in range(3) for rank in deltas["query_key_value"]]  # each part's rows, rank by rank
+    expected["transformer.layers.1.attention.query_key_value.weight"] += torch.cat(qkv)
+    expected["transformer.layers.1.attention.dense.weight"] += torch.cat([d[0] for d in deltas["dense"]], dim=1)
+    found = dict(open_sat(folder))
+    assert set(found) == set(expected)
+    assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
+    convert(folder, tmp_path / "merged")
+    with pytest.raises(CheckpointError, match="only be merged"):
+        convert(folder, tmp_path / "kept", keep_lora=True)
+
+
 def test_what_does_not_fit_is_said(tmp_path):
     state = published_state(True)
     state["transformer.layers.0.odd.weight"] = torch.zeros(2)

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from huayu.models.visualglm import VisualGLMForConditionalGeneration
 
 Turns = list[tuple[str, str]]
+Shown = str | Image.Image | Tensor | None
 
 
 def chat(
     model: VisualGLMForConditionalGeneration,
     tokenizer: ChatGLMTokenizer,
-    image_path: str | Image.Image | None,
+    image_path: Shown,
     query: str,
     history: Sequence[tuple[str, str]] = (),
     **settings: Any,
@@ -43,7 +44,7 @@ def chat(
 def stream_chat(
     model: VisualGLMForConditionalGeneration,
     tokenizer: ChatGLMTokenizer,
-    image_path: str | Image.Image | None,
+    image_path: Shown,
     query: str,
     history: Sequence[tuple[str, str]] = (),
     *,
@@ -55,18 +56,22 @@ def stream_chat(
     repetition_penalty: float = 1.2,
     mode: str = "hf",
     strict: bool = False,
+    english: bool = False,
+    forbidden: Sequence[tuple[int, int]] = (),
     seed: int | None = None,
 ) -> Iterator[tuple[str, Turns]]:
     """After every token the answer so far, and the history with it.
 
-    ``image_path``: a file, a URL or a picture; ``""`` or None for none. ``max_length`` counts prompt, picture and
-    answer. ``mode``: the published order of sampling, ``"hf"`` or ``"sat"``. ``strict``: tags and special tokens that
-    were typed count, as in published code; the picture is ``image_path`` all the same. The last token is shown even
-    when the length ends the answer. Raises ImageError; PromptError for a prompt longer than ``max_length``.
+    ``image_path``: a file, a URL, a picture, or its pixels (1, 3, S, S); ``""`` or None for none. ``english``: the
+    published English prompt. ``forbidden``: ranges of ids (first, end) not to be drawn. ``max_length`` counts
+    prompt, picture and answer. ``mode``: the published order of sampling, ``"hf"`` or ``"sat"``. ``strict``: tags and
+    special tokens that were typed count, as in published code of that ``mode``; the picture is ``image_path`` all the
+    same. The last token is shown even when the length ends the answer. Raises ImageError; PromptError for a prompt
+    longer than ``max_length``.
     Source: spec visualglm §6, 7, 11.
     """
     turns = [*map(_pair, history)]
-    inputs = _inputs(model, tokenizer, image_path, query, turns, strict)
+    inputs = _inputs(model, tokenizer, image_path, query, turns, mode if strict else None, english)
     tokens, text = inputs["input_ids"].shape[1], cast(Any, model.config.text_config)
     room = min(max_length, text.max_sequence_length) - tokens
     if room < 1:
@@ -75,8 +80,8 @@ def stream_chat(
             f"提示共 {tokens} 个词元；max_length 为 {max_length}，其中包括答案。",
         )
     rows = (tokenizer.vocab_size, int(text.vocab_size))  # those that are no tokens
-    unspoken = (rows,) if rows[0] < rows[1] else ()
-    sampling = GLMSampling(mode, temperature, top_k, top_p, repetition_penalty, not do_sample, unspoken, seed)
+    never = (*forbidden, *([rows] if rows[0] < rows[1] else ()))
+    sampling = GLMSampling(mode, temperature, top_k, top_p, repetition_penalty, not do_sample, never, seed)
     steps: Any = PublishedSteps(sampling, tokens)
     ends: dict[str, Any] = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     ids: list[int] = []
@@ -90,24 +95,34 @@ def stream_chat(
 
 
 def _inputs(
-    model: Any, tokenizer: Any, image_path: str | Image.Image | None, query: str, turns: Turns, strict: bool
+    model: Any, tokenizer: Any, image_path: Shown, query: str, turns: Turns, strict: Any, english: bool
 ) -> dict[str, Tensor]:
-    """What ``generate`` takes, the picture read."""
+    """What ``generate`` takes, the picture read. ``strict``: whose prompt to follow to the letter, or None."""
     config = model.config
-    pictures = VisualGLMImageProcessor(config.vision_config.image_size)
-    processor = VisualGLMProcessor(pictures, tokenizer, config.image_length)
-    picture = None if image_path is None or image_path == "" else open_picture(image_path)
+    processor = VisualGLMProcessor(
+        VisualGLMImageProcessor(config.vision_config.image_size), tokenizer, config.image_length
+    )
+    pixels = pixels_of(model, image_path)
     if strict:
         path = image_path if isinstance(image_path, str) else ""
-        prompt = processor.published_prompt(query, turns, path, flavour="hf", has_image=picture is not None)
+        shown = pixels is not None and not path
+        prompt = processor.published_prompt(query, turns, path, flavour=strict, english=english, has_image=shown)
     else:
-        prompt = processor.chat_prompt(query, turns, picture=picture is not None)
+        prompt = processor.chat_prompt(query, turns, picture=pixels is not None, english=english)
     inputs = {name: tensor.to(model.device) for name, tensor in processor.collate([prompt]).items()}
-    if picture is not None:
+    if pixels is not None:
         with torch.inference_mode():
-            pixels = processor.pixel_values([picture]).to(model.device)
-            inputs["image_embeds"] = model.get_image_features(pixels)[None]
+            inputs["image_embeds"] = model.get_image_features(pixels.to(model.device))[None]
     return inputs
+
+
+def pixels_of(model: VisualGLMForConditionalGeneration, image: Shown) -> Tensor | None:
+    """(1, 3, S, S) float32 of a picture as the model wants it; pixels as they are; None for none. Raises ImageError."""
+    if image is None or isinstance(image, Tensor):
+        return image
+    side = cast(Any, model.config.vision_config).image_size
+    opened = None if image == "" else open_picture(image)
+    return None if opened is None else VisualGLMImageProcessor(side)([opened], return_tensors="pt")["pixel_values"]
 
 
 def _pair(turn: Sequence[str]) -> tuple[str, str]:

@@ -102,7 +102,8 @@ def _settings(plan: Blueprint, *, to_sat: bool) -> dict[str, Any]:
     if kept is None and path.is_file():
         kept = json.loads(path.read_text("utf-8"))
     if kept and ("eva_args" in kept) is to_sat:
-        bits = plan.model.config.quantization_bit
+        config: Any = plan.model.config
+        bits = config.quantization_bit
         return {**kept, **({"model_parallel_size": 1} if to_sat else {"quantization_bit": bits} if bits else {})}
     made: dict[str, Any] = _published(plan.family).settings_of(plan.model.config, sat=to_sat)
     return made

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from huayu.compat.viscpm import VisCPMChat
     from huayu.compat.viscpm_paint import VisCPMPaint
+    from huayu.compat.visualglm import FineTuneVisualGLMModel, VisualGLMModel, chat, quantize
 
-_HOME = {"VisCPMChat": "viscpm", "VisCPMPaint": "viscpm_paint"}
-__all__ = ["VisCPMChat", "VisCPMPaint"]
+_GLM = dict.fromkeys(("VisualGLMModel", "FineTuneVisualGLMModel", "chat", "quantize"), "visualglm")
+_HOME = {"VisCPMChat": "viscpm", "VisCPMPaint": "viscpm_paint", **_GLM}
+__all__ = ["FineTuneVisualGLMModel", "VisCPMChat", "VisCPMPaint", "VisualGLMModel", "chat", "quantize"]
 
 
 def __getattr__(name: str) -> Any:

@@ -78,6 +78,11 @@ class VisualGLMForConditionalGeneration(PreTrainedModel, ChatGLMGenerationMixin)
         """Pack the linears that ``scope`` names in 8 or 4 bits, in place, and return the model. Raises ModelError."""
         return quantize_model(self, bits, scope)
 
+    @property
+    def transformer(self) -> ChatGLMForCausalLM:
+        """The language model by the name that scripts for sat know: ``quantize(model.transformer, 8)``."""
+        return self.language_model
+
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """Pictures (N, 3, S, S) → (N, Q, D), in the dtype of the language model; reusable over turns.
 
