@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import huayu
-from huayu.serving import errors, info_routes
+from huayu.serving import errors, info_routes, tracing
 from huayu.serving.engine import BatchingEngine, Engine
 from huayu.serving.guard import guard
 from huayu.serving.settings import ServeSettings
@@ -29,7 +29,14 @@ def create_app(settings: ServeSettings, *, engine: Engine | None = None, shelf: 
         if own is not None:
             await own.drain(settings.drain_seconds)
 
-    app = FastAPI(title="huayu", version=huayu.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="huayu",
+        version=huayu.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        telemetry=tracing.telemetry(settings),
+    )
     app.state.settings, app.state.engine, app.state.shelf = settings, engine or own, shelf
     errors.install(app)
     app.include_router(info_routes.router)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 
-from huayu.serving import auth, limits, logs, tracing
+from huayu.serving import auth, limits, logs
 from huayu.serving.settings import ServeSettings
 
 
 def guard(app: Starlette, settings: ServeSettings) -> None:
-    """From the inside out: keys, limits, other sites' pages (none unless named), log, traces.
+    """From the inside out: keys, limits, other sites' pages (none unless named), log.
 
     Call it once, after the routes; ``app.state.gate`` then says what is going on. Raises OptionError.
     """
@@ -25,4 +25,3 @@ def guard(app: Starlette, settings: ServeSettings) -> None:
             expose_headers=["X-Request-Id", "Retry-After"],
         )
     logs.install(app, settings)
-    tracing.install(app, settings)

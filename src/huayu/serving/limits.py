@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -186,6 +186,8 @@ class Limits:
         try:
             async with asyncio.timeout(None if page else self.settings.request_timeout_s) as request.clock:
                 await self.app(scope, request.receive, request.send)
+        except ClientDisconnect:
+            """It left within its body."""
         except TimeoutError:
             if request.clock is None or not request.clock.expired():
                 raise

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from huayu.errors import CheckpointError
+from huayu.serving import errors
 from huayu.serving.settings import ServeSettings
 
 REQUESTS = logging.getLogger("huayu.requests")
@@ -92,6 +94,10 @@ class RequestLog:
 
         try:
             await self.app(scope, reading, writing)
+        except Exception as error:  # a fault of ours; here, so that it has its line, its id and its headers
+            response = errors.answer(error, errors.language(Request(scope)))
+            if fields["status"] is None:
+                await response(scope, receive, writing)
         finally:
             fields["route"] = getattr(scope.get("route"), "path", None)
             fields["seconds"] = round(time.perf_counter() - begin, 4)

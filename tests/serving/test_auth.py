@@ -1,0 +1,162 @@
+"""Keys guard everything that can be asked, whatever mounts or documents the application has."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, WebSocket
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from huayu.errors import OptionError
+from huayu.serving import auth
+from huayu.serving.app import create_app
+from huayu.serving.guard import guard
+from huayu.serving.settings import ServeSettings
+from tests.serving.asgi import Answer, ask, get
+
+SETTINGS = ServeSettings(api_keys=("first-key", "第二把钥匙"))
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    return create_app(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """With documents, mounts in mounts and a websocket."""
+    app, inner = FastAPI(), FastAPI()
+    inner.get("/deep/{name}")(lambda name: name)
+    inner.mount("/static", StaticFiles(directory=tmp_path_factory.mktemp("static")))
+    app.mount("/web", inner)
+    app.get("/health")(lambda: "up")
+
+    @app.websocket("/socket")
+    async def socket(websocket: WebSocket) -> None:
+        await websocket.accept()
+
+    guard(app, SETTINGS)
+    return app
+
+
+def paths(routes: list[Any], prefix: str = "") -> Iterator[str]:
+    """Every path of every route, in mounts and included routers as well."""
+    for route in routes:
+        path = prefix + getattr(route, "path", "")
+        included = getattr(route, "original_router", route)  # FastAPI keeps an included router whole
+        yield from paths(list(getattr(included, "routes", None) or []), path)
+        yield path + "/anything" if isinstance(route, Mount) else path
+
+
+def test_no_route_but_health_is_open(app: FastAPI, crowded: FastAPI) -> None:
+    listed = set()
+    for application in (app, crowded):
+        known = {path.replace("{", "").replace("}", "") for path in paths(application.routes)}
+        known |= set(application.openapi()["paths"])
+        listed |= known
+        for path in sorted(known | {"/", "/docs", "/nothing", "/health/", "//health", "/web/../health"} - {""}):
+            for method in METHODS:
+                answer = asyncio.run(ask(application, method, path))
+                assert (answer.status == 401) == (path != "/health"), (method, path, answer)
+    assert {"/health", "/version", "/v1/models", "/openapi.json", "/web/deep/name", "/web/static/anything"} <= listed
+
+
+def test_a_websocket_is_guarded(crowded: FastAPI) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def connect(headers: list[tuple[bytes, bytes]]) -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "websocket.connect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {"type": "websocket", "path": "/socket", "headers": headers, "query_string": b"", "subprotocols": []}
+        await crowded({**scope, "root_path": "", "extensions": {}}, receive, send)
+
+    asyncio.run(connect([]))
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+    sent.clear()
+    asyncio.run(connect([(b"authorization", b"Bearer first-key")]))
+    assert sent[0]["type"] == "websocket.accept"
+
+
+WRONG = ["", "first-key", "Bearer", "Bearer ", "Bearer first-ke", "Bearer first-key2", "Bearer FIRST-KEY"]
+WRONG += ["Bearer first-key,second", "Basic first-key", "Basic " + base64.b64encode(b"a:first-key").decode()]
+
+
+@pytest.mark.parametrize("given", WRONG)
+def test_a_wrong_key_is_refused(app: FastAPI, given: str) -> None:
+    answer = get(app, "/version", authorization=given)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.error["code"] == "invalid_api_key"
+
+
+def test_each_key_opens(app: FastAPI) -> None:
+    for key in ("first-key", "第二把钥匙"):
+        assert get(app, "/version", authorization=f"Bearer {key}".encode().decode("latin-1")).status == 200
+    assert get(app, "/version", authorization="bearer  first-key").status == 200
+
+
+def test_the_answer_speaks_the_askers_language(app: FastAPI) -> None:
+    assert "密钥" in get(app, "/version", accept_language="zh-CN,en;q=0.5").error["message"]
+    assert "key" in get(app, "/version", accept_language="en").error["message"]
+
+
+def test_every_key_is_compared_whole(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    real = auth.hmac.compare_digest
+    monkeypatch.setattr(auth.hmac, "compare_digest", lambda a, b: compared.append((len(a), len(b))) or real(a, b))
+    assert get(app, "/version", authorization="Bearer first-key").status == 200
+    assert compared == [(32, 32)] * 2
+
+
+def test_a_browser_logs_in_to_the_page_and_only_there(crowded: FastAPI) -> None:
+    def basic(path: str, password: str) -> Answer:
+        secret = base64.b64encode(f"me:{password}".encode()).decode()
+        return get(crowded, path, authorization=f"Basic {secret}")
+
+    assert get(crowded, "/web/deep/x").headers["www-authenticate"].startswith("Basic ")
+    assert basic("/web/deep/x", "first-key").body == b'"x"'
+    assert basic("/web/deep/x", "第二把钥匙").status == 200
+    assert basic("/web/deep/x", "wrong").status == 401
+    assert basic("/webhook", "first-key").status == 401
+    assert get(crowded, "/web/deep/x", authorization="Basic §").status == 401
+
+
+def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# two of them\nalpha  # Ann's\n\n beta\n", encoding="utf-8")
+    monkeypatch.setenv("HUAYU_API_KEYS", "gamma, delta")
+    monkeypatch.setenv("HUAYU_API_KEYS_FILE", str(file))
+    settings = ServeSettings()
+    assert settings.keys == ("gamma", "delta", "alpha", "beta")
+    assert "gamma" not in repr(settings)
+    file.write_text("# none left\n", encoding="utf-8")
+    for problem in (file, tmp_path / "missing"):
+        with pytest.raises(OptionError):
+            create_app(ServeSettings(api_keys_file=problem))
+
+
+def test_without_keys_it_is_open() -> None:
+    assert get(create_app(ServeSettings()), "/version").status == 200
+
+
+def test_other_sites_may_not_ask_unless_named() -> None:
+    preflight = {"origin": "https://site.example", "access-control-request-method": "POST"}
+
+    def allowed(settings: ServeSettings) -> str | None:
+        answer = asyncio.run(ask(create_app(settings), "OPTIONS", "/v1/models", headers=preflight))
+        return answer.headers.get("access-control-allow-origin")
+
+    assert allowed(ServeSettings()) is None
+    assert allowed(ServeSettings(cors_origins=("https://other.example",))) is None
+    assert allowed(ServeSettings(cors_origins=("https://site.example",), api_keys=("k",))) == "https://site.example"
