@@ -20,6 +20,7 @@ _WHERE = {
     "quantize_model": "swap",
     "make_room": "swap",
     "quantizing": "swap",
+    "exact": "swap",
     "is_quantized": "swap",
     "while_loading": "swap",
 }

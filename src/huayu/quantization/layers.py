@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from huayu.quantization.rows import blocks, dequantize_rows, packed_shape, quantize_rows, require_columns
+from huayu.quantization.products import ExactProduct, as_published, fast_product, has_kernel, is_laid_out, laid_out
+from huayu.quantization.rows import dequantize_rows, packed_shape, quantize_rows, require_columns
 
 
 class _Packed(nn.Module):
@@ -36,7 +36,7 @@ class _Packed(nn.Module):
 
     def dequantized(self, dtype: torch.dtype = torch.float16) -> Tensor:
         """The whole weight (R, C), on its device."""
-        return dequantize_rows(self.weight, self.weight_scale, self.bits, dtype)
+        return dequantize_rows(as_published(self.weight), self.weight_scale, self.bits, dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Packed:
         """``.half()`` and ``.to(bfloat16)`` are about everything else: a scale in bf16 would be another weight."""
@@ -53,9 +53,13 @@ class _Packed(nn.Module):
 class QuantizedLinear(_Packed):
     """``nn.Linear`` with its weight in ``bits``: x · (integers × scale, in fp16)ᵀ + bias, in the dtype of x.
 
-    The weight is unpacked block by block, never as a whole, for the gradient too. 8 bits in bf16 on a CPU go through
-    torch's own kernel: x · integersᵀ, rounded to bf16, × scale. Source: spec visualglm §8.
+    The weight is unpacked block by block, never as a whole, for the gradient too. On a CPU, without a gradient, the
+    product is the fast one of :mod:`huayu.quantization.products` unless the layer is ``exact``. For it 4 bits change
+    their order in memory, not their number, at the first use; state dicts have the published order.
+    Source: spec visualglm §8.
     """
+
+    exact = False
 
     def __init__(
         self,
@@ -80,8 +84,35 @@ class QuantizedLinear(_Packed):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, C) → (…, R)."""
-        out = _Product.apply(x, self.weight, self.weight_scale, self.bits)
+        if self.exact or x.device.type != "cpu" or (x.requires_grad and torch.is_grad_enabled()):
+            self._order(for_kernel=False)
+            out = ExactProduct.apply(x, self.weight, self.weight_scale, self.bits)
+        else:
+            self._order(for_kernel=True)
+            out = fast_product(x, self.weight, self.weight_scale, self.bits)
         return out if self.bias is None else out + self.bias.to(out.dtype)
+
+    def _order(self, *, for_kernel: bool) -> None:
+        """The weight's integers of 4 bits in the order of the kernel, where there is one, or as published."""
+        if self.bits == 4 and is_laid_out(self.weight) != for_kernel:
+            with torch.inference_mode(False):  # a gradient may be wanted later
+                if not for_kernel:
+                    self.weight = as_published(self.weight)
+                elif has_kernel(self.rows, self.columns, 4):
+                    self.weight = laid_out(self.weight)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Packed:
+        super()._apply(fn, recurse)
+        self._order(for_kernel=is_laid_out(self.weight) and self.weight.device.type == "cpu")
+        return self
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self._order(for_kernel=False)
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self._order(for_kernel=False)
+        super()._load_from_state_dict(*arguments)
 
 
 class QuantizedEmbedding(_Packed):
@@ -119,40 +150,3 @@ class QuantizedEmbedding(_Packed):
         super()._apply(fn, recurse)
         self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.weight.device)).dtype
         return self
-
-
-def _has_kernel(x: Tensor, weight: Tensor, bits: int) -> bool:
-    """Whether torch multiplies these without unpacking: a third of the fp32 time, rounded twice to bf16."""
-    fits = bits == 8 and x.dtype == torch.bfloat16 and x.device.type == "cpu" and hasattr(torch, "_weight_int8pack_mm")
-    return fits and all(size % 32 == 0 for size in weight.shape)
-
-
-class _Product(torch.autograd.Function):
-    """x (…, C) · Wᵀ with W packed: the backward pass unpacks again instead of keeping what forward unpacked."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-        ctx.save_for_backward(weight, scale)
-        ctx.bits = bits
-        if _has_kernel(x, weight, bits):
-            ones = x.new_ones(len(weight))  # the kernel's own scales would be bf16
-            product = torch._weight_int8pack_mm(x.reshape(-1, x.shape[-1]), weight, ones)
-            return (product.float() * scale.float()).to(x.dtype).view(*x.shape[:-1], -1)
-        out = x.new_empty(*x.shape[:-1], len(weight))
-        # A CPU computes with halves by way of fp32, and converts faster all at once.
-        wide = x.float() if x.device.type == "cpu" and x.dtype in (torch.float16, torch.bfloat16) else x
-        for start, end in blocks(weight, x.shape[-1]):
-            rows = dequantize_rows(weight[start:end], scale[start:end], bits, wide.dtype)
-            out[..., start:end] = F.linear(wide, rows)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = gradients
-        weight, scale = ctx.saved_tensors
-        columns = weight.shape[-1] * 8 // ctx.bits
-        out = gradient.new_zeros(*gradient.shape[:-1], columns)
-        for start, end in blocks(weight, columns):
-            unpacked = dequantize_rows(weight[start:end], scale[start:end], ctx.bits, gradient.dtype)
-            out += gradient[..., start:end] @ unpacked
-        return out, None, None, None

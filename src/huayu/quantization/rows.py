@@ -14,7 +14,7 @@ from huayu.errors import ModelError
 
 BITS = (8, 4)
 # Numbers handled at a time: a block and its fp32 form stay in a core's own cache; a GPU wants much more work.
-_CPU_BLOCK, _GPU_BLOCK = 2**18, 2**26
+_CPU_BLOCK, _GPU_BLOCK = 2**19, 2**26
 
 
 def quantize_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -89,10 +89,13 @@ def require_columns(columns: int, bits: int) -> None:
         raise ModelError(f"{columns} columns do not pack into 4 bits each.", f"{columns} 列无法以 4 位打包。")
 
 
-def blocks(weight: Tensor, columns: int | None = None) -> Iterator[tuple[int, int]]:
-    """Ranges of rows, each small enough to be worked on at once; ``columns`` of a row, if packed."""
+def blocks(weight: Tensor, columns: int | None = None, whole: int = 1) -> Iterator[tuple[int, int]]:
+    """Ranges of rows, each small enough to be worked on at once; ``columns`` of a row, if packed.
+
+    All but the last are multiples of ``whole`` rows.
+    """
     size = _CPU_BLOCK if weight.device.type == "cpu" else _GPU_BLOCK
-    step = max(size // max(columns or weight.shape[-1], 1), 1)
+    step = max(size // max(columns or weight.shape[-1], 1) // whole, 1) * whole
     for start in range(0, len(weight), step):
         yield start, min(start + step, len(weight))
 

@@ -54,6 +54,17 @@ def as_configured(model: nn.Module) -> None:
         make_room(model, bits, scope if isinstance(scope, str) else tuple(Part(*part) for part in scope))
 
 
+def exact(model: nn.Module, wish: bool = True) -> nn.Module:
+    """Have packed layers compute as if they were unpacked, to the bit on a CPU too, or (False) fast; returns the model.
+
+    A GPU always does, and so does whatever needs a gradient.
+    """
+    for module in model.modules():
+        if isinstance(module, QuantizedLinear):
+            module.exact = wish
+    return model
+
+
 def is_quantized(model: nn.Module) -> bool:
     """Whether any layer is packed."""
     return any(isinstance(module, Packed) for module in model.modules())

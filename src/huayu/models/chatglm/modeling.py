@@ -55,8 +55,8 @@ class ChatGLMAttention(nn.Module):
         """
         batch, tokens, _ = x.shape
         heads = self.qkv_proj(x).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
-        q, k, v = heads.chunk(3, dim=1)
-        q, k = rotate(q, *angles), rotate(k, *angles)
+        turned, v = heads.split(2 * heads.shape[1] // 3, dim=1)
+        q, k = rotate(turned, *angles).chunk(2, dim=1)
         if cache is not None:
             k, v = cache.update(k, v, self.layer)
         prefix = self.prefix if prefix is None else prefix
@@ -208,7 +208,7 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
         return position_ids_of(input_ids, self.config, attention_mask), attention_mask
 
     def _context(self, x: Tensor, position_ids: Tensor, attention_mask: Tensor | None, past: int) -> tuple[Any, ...]:
-        """For every layer: cosine and sine (B, 1, T, 2, W/2), who sees whom (B, 1, T, P + K) or None, padding.
+        """For every layer: cosine and signed sine (B, 1, T, 2, W/2), who sees whom (B, 1, T, P + K) or None, padding.
 
         Padding is (B, 1, T, 1), True for queries to leave out, or None. Raises ValueError for inputs that do not fit.
         """
@@ -221,6 +221,7 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
             attention_mask = None
         angles = rotary_angles(position_ids.transpose(1, 2)[:, None], self.config.head_dim // 2, self.config.rope)
         cosine, sine = (table.to(x.dtype) for table in angles)
+        sine[..., : sine.shape[-1] // 2].neg_()
         seen, padding = visible(position_ids[:, 1] == 0, attention_mask, past), None
         if attention_mask is not None:
             padding = ~attention_mask[:, None, past:, None].bool()

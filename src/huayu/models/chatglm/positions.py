@@ -43,10 +43,13 @@ def rotary_angles(positions: Tensor, dim: int, flow: str | tuple[torch.dtype, to
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """x (B, H, T, 2·R) with the angles (B, 1, T, 2, R) of its two halves → the same, each half rotated by its own."""
+    """x (B, H, T, 2·R) with the angles (B, 1, T, 2, R) of its two halves → the same, each half rotated by its own.
+
+    ``sine`` is that of :func:`rotary_angles` with its first half negated.
+    """
     halves = x.unflatten(-1, (2, -1))
     first, second = halves.chunk(2, dim=-1)
-    return (halves * cosine + torch.cat([-second, first], dim=-1) * sine).flatten(-2)
+    return (halves * cosine + torch.cat([second, first], dim=-1) * sine).flatten(-2)
 
 
 def position_ids_of(input_ids: Tensor, config: ChatGLMConfig, attention_mask: Tensor | None = None) -> Tensor:
