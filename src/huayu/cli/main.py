@@ -15,8 +15,8 @@ from huayu.cli.batch import batch
 from huayu.cli.common import AsJson, Dtype, Model, Vocab
 from huayu.cli.data import data
 from huayu.cli.paint import paint
-from huayu.cli.web import web
 from huayu.cli.quantize import Fingerprint, From, Quiet, ShardSize, To, quantize
+from huayu.cli.web import web
 
 app = typer.Typer(
     name="huayu",
