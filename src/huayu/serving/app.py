@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import huayu
-from huayu.serving import errors, info_routes, tracing
+from huayu.serving import chat_routes, errors, glm_route, image_routes, info_routes, metrics, tracing
 from huayu.serving.engine import BatchingEngine, Engine
 from huayu.serving.guard import guard
 from huayu.serving.settings import ServeSettings
@@ -39,6 +39,8 @@ def create_app(settings: ServeSettings, *, engine: Engine | None = None, shelf: 
     )
     app.state.settings, app.state.engine, app.state.shelf = settings, engine or own, shelf
     errors.install(app)
-    app.include_router(info_routes.router)
+    for routes in (chat_routes, image_routes, glm_route, info_routes):
+        app.include_router(routes.router)
     guard(app, settings)
+    metrics.install(app, app.state.engine, shelf)
     return app

@@ -116,6 +116,7 @@ class Ticket:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.created = time.monotonic()
+        self.first_s: float | None = None  # until the first event
         self.cancelled = threading.Event()
         self.on_cancel: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -131,6 +132,8 @@ class Ticket:
         if self._ended:
             raise StopAsyncIteration
         event = await self._events.get()
+        if self.first_s is None:
+            self.first_s = time.monotonic() - self.created
         if not isinstance(event, _End):
             return event
         self._ended = True
