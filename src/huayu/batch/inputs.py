@@ -86,8 +86,7 @@ def split(inputs: Sequence[str | Path], size: int) -> tuple[list[Shard], str]:
         starts, count = _starts(source, size)
         weight = _listing_digest(str(source)) if source.is_dir() else source.stat().st_size
         digest.update(f"{source.name}\0{weight}\0{count}\n".encode())
-        for place, offset in enumerate(starts):
-            first = place * size
+        for first, offset in zip(range(0, count, size), starts, strict=True):
             shards.append(Shard(len(shards), str(source), first, min(size, count - first), offset))
     if not shards:
         raise PromptError("There is nothing in the input.", "输入中没有任何内容。")

@@ -12,7 +12,11 @@ from huayu.runtime.packages import require
 
 # Tasks and results are names and texts; pictures and weights never pass through the object store.
 _OBJECT_STORE = 80 * 2**20
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU of its own sees those there are, as elsewhere
+    "RAY_agent_register_timeout_ms": "120000",  # a busy machine starts slowly
+}
 
 
 @contextmanager
@@ -23,15 +27,16 @@ def connected(num_cpus: int) -> Iterator[Any]:
     Raises ModelError where Ray is not installed.
     """
     require("ray", "scale")
-    for name, value in _QUIET.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         yield ray
         return
-    local = {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
-    given = {"address": os.environ["RAY_ADDRESS"]} if os.environ.get("RAY_ADDRESS") else {"address": "local", **local}
+    given: dict[str, Any] = {"address": os.environ.get("RAY_ADDRESS") or "local"}
+    if given["address"] == "local":
+        given |= {"num_cpus": num_cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
     ray.init(**given, log_to_driver=False, logging_level=logging.WARNING)
     try:
         yield ray

@@ -30,7 +30,7 @@ _HANDOVER = "HUAYU_SERVE_SETTINGS"
 
 def serve(settings: ServeSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises OptionError when strangers could reach it without a key."""
-    _look_at_the_door(settings)
+    look_at_the_door(settings)
     os.environ[_HANDOVER] = settings.model_dump_json()  # how worker processes learn of it
     config = uvicorn.Config(
         "huayu.serving.server:application",
@@ -61,11 +61,7 @@ def application() -> FastAPI:
 
     settings = ServeSettings.model_validate_json(os.environ[_HANDOVER])
     app = create_app(settings)
-    if settings.is_local and not settings.keys:
-        # Without keys only a name of this machine will do, or any web page could ask under a name that points here.
-        app.add_middleware(
-            TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "::1", "[::1]", settings.host]
-        )
+    only_by_a_local_name(app, settings)
     inner = app.router.lifespan_context
 
     @contextlib.asynccontextmanager
@@ -76,6 +72,13 @@ def application() -> FastAPI:
 
     app.router.lifespan_context = lifespan
     return app
+
+
+def only_by_a_local_name(app: FastAPI, settings: ServeSettings) -> None:
+    """Without keys only a name of this machine will do, or any web page could ask under a name that points here."""
+    if settings.is_local and not settings.keys:
+        names = ["127.0.0.1", "localhost", "::1", "[::1]", settings.host]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names)
 
 
 @contextlib.contextmanager
@@ -156,8 +159,8 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
-def _look_at_the_door(settings: ServeSettings) -> None:
-    """Raises OptionError."""
+def look_at_the_door(settings: ServeSettings) -> None:
+    """Raises OptionError when strangers could reach a server without keys."""
     if settings.keys or settings.is_local:
         return
     host = settings.host
