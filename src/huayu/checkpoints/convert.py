@@ -18,13 +18,12 @@ from huayu.checkpoints.lora import Lora, write_peft
 from huayu.checkpoints.opening import Blueprint, blueprint
 from huayu.checkpoints.reader import LazyTensors, open_tensors
 from huayu.checkpoints.report import KeyReport
-from huayu.checkpoints.vocabulary import BEE_MD5, find_named, find_vocabulary
+from huayu.checkpoints.vocabulary import find_bee, find_named
 from huayu.errors import CheckpointError, ModelError
 from huayu.runtime.device import pick_dtype
 from huayu.runtime.memory import parse_size
 
 Progress = Callable[[int, int], None]
-_BEE_TOKENS = 86583
 
 
 @dataclass(frozen=True)
@@ -188,12 +187,11 @@ class _Job:
         model = self._write_config(aside)
         model.generation_config.save_pretrained(aside)
         published = import_module(f"{families()[self.plan.family]}.published")
-        md5 = BEE_MD5 if model.config.get_text_config().vocab_size == _BEE_TOKENS else None
         try:
             if name := getattr(published, "VOCABULARY", None):
                 path = find_named(self.plan.source.folder, name, vocab)
             else:
-                path = find_vocabulary(self.plan.source.path, vocab, md5)
+                path = find_bee(self.plan.source.path, vocab, model.config.get_text_config().vocab_size)
         except CheckpointError as error:
             if vocab is not None:
                 raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from huayu.errors import CheckpointError
 
 # Of the file without a final newline, as the VisCPM repository has it; the CPM-Bee repository's copy ends in one.
-BEE_MD5 = "e170eab24d31155844408627fbb17878"
+BEE_MD5, BEE_TOKENS = "e170eab24d31155844408627fbb17878", 86583
 BEE_SIZE = 629410
 NAMES = ("vocab.txt", "bee.txt")
 _SUBFOLDERS = ("", "vocabs", "vocab", "cpm_tokenizers/vocabs")
@@ -97,6 +97,11 @@ def _not_found(folder: Path, others: list[Path]) -> tuple[str, str]:
         f"已发布的词表是 openbmb/VisCPM-Chat 中的 vocab.txt，或 VisCPM、CPM-Bee 代码库中的 vocabs/bee.txt"
         f"（md5 {BEE_MD5}）。",
     )
+
+
+def find_bee(folder: Path, path: str | Path | None, tokens: int) -> Path:
+    """:func:`find_vocabulary` of a model with so many tokens: the published one is known by its hash."""
+    return find_vocabulary(folder, path, BEE_MD5 if tokens == BEE_TOKENS else None)
 
 
 def find_named(folder: Path, name: str, path: str | Path | None = None) -> Path:

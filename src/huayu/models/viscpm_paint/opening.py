@@ -21,7 +21,7 @@ from huayu.checkpoints.loading import load_into
 from huayu.checkpoints.opening import blueprint, settings_beside
 from huayu.checkpoints.reader import LazyTensors, open_tensors
 from huayu.checkpoints.report import KeyReport, account
-from huayu.checkpoints.vocabulary import BEE_MD5, find_vocabulary
+from huayu.checkpoints.vocabulary import find_bee
 from huayu.errors import CheckpointError, ModelError
 from huayu.models.cpm_bee.configuration import CpmBeeConfig
 from huayu.models.cpm_bee.modeling import CpmBeeModel
@@ -46,7 +46,6 @@ _CLASSES: dict[str, Any] = {
     "vae": AutoencoderKL,
 }
 _SCHEDULERS = tuple(kind.__name__ for kind, _ in SCHEDULERS.values())
-_BEE_TOKENS = 86583
 
 
 def open_pipeline(
@@ -188,7 +187,7 @@ def _of_file(
     drawn.account().require(str(source.path))
     whole: Any = drawn.model
     size = whole.config.text.vocab_size
-    tokenizer = CpmBeeTokenizer(str(find_vocabulary(source.path, vocab, BEE_MD5 if size == _BEE_TOKENS else None)))
+    tokenizer = CpmBeeTokenizer(str(find_bee(source.path, vocab, size)))
     if len(tokenizer.vocabulary) != size:
         raise CheckpointError(
             f"The vocabulary has {len(tokenizer.vocabulary)} tokens, but the model of {source.name} has {size}.",
