@@ -1,6 +1,7 @@
-"""Speed of the CPM-Bee language model beside its floor: ``python -m benchmarks.decode [--threads 2] [--batch 8]``.
+"""Speed of a language model beside its floor: ``python -m benchmarks.decode [--glm] [--threads 2] [--batch 8]``.
 
-Random weights in fp32, packed prompts of 512 tokens, the likeliest token each time. The floor is what no
+CPM-Bee or, with names that begin with ``glm_``, ChatGLM. Random weights in fp32, prompts of 512 tokens, the likeliest
+token each time. The floor is what no
 implementation goes below: each matrix in one ``F.linear``, for a step all of them on the new tokens, for the prompt the
 layers' on all tokens and the vocabulary's on the last. Ours and the floor take turns. Prints one JSON object:
 
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.languages import Bee, Glm, Language
 from benchmarks.process import figures_of
 from benchmarks.timing import Timing, beside_floor, in_turns
 
@@ -25,30 +27,42 @@ CASES = ((1, 1), (1, 8), (2, 1), (2, 8))  # threads, batch
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes of the model, tokens of a prompt and of a short one, and rounds of each measurement."""
+    """The model, tokens of a prompt and of a short one, and rounds of each measurement."""
 
-    sizes: dict[str, int]
+    language: Language
     prompt_tokens: int
     short_tokens: int
     steps: int
     prefills: int
 
 
+_ABOUT, _TINY = (512, 32, 32, 5), (40, 30, 3, 2)
 LARGE = Scale(
-    {"vocab_size": 86583, "hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16, "head_dim": 64,
-     "intermediate_size": 2560}, 512, 32, 32, 5)  # fmt: skip
+    Bee("", {"vocab_size": 86583, "hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16,
+             "head_dim": 64, "intermediate_size": 2560}), *_ABOUT)  # fmt: skip
 TINY = Scale(
-    {"vocab_size": 150, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8,
-     "intermediate_size": 48}, 40, 30, 3, 2)  # fmt: skip
+    Bee("", {"vocab_size": 150, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8,
+             "intermediate_size": 48}), *_TINY)  # fmt: skip
+GLM_LARGE = Scale(
+    Glm("glm_", {"vocab_size": 130528, "hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16,
+                 "inner_hidden_size": 4096}), *_ABOUT)  # fmt: skip
+GLM_TINY = Scale(
+    Glm("glm_", {"vocab_size": 192, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+                 "inner_hidden_size": 128}), *_TINY)  # fmt: skip
 
 
-def figures(quick: bool = False) -> dict[str, Any]:
+def figures(quick: bool = False, glm: bool = False) -> dict[str, Any]:
     """All cases, each in a process of its own. The names of one thread and one row have no suffix."""
     found: dict[str, Any] = {}
     for threads, batch in CASES[:1] if quick else CASES:
-        size = ["--quick"] if quick else []
+        size = ["--quick"] * quick + ["--glm"] * glm
         found |= figures_of("benchmarks.decode", "--threads", threads, "--batch", batch, *size, threads=threads)
     return found
+
+
+def suffix_of(threads: int, batch: int) -> str:
+    """What the names of a case's figures end with."""
+    return (f"_t{threads}" if threads > 1 else "") + (f"_b{batch}" if batch > 1 else "")
 
 
 def measure(threads: int, batch: int, scale: Scale) -> dict[str, Any]:
@@ -59,76 +73,41 @@ def measure(threads: int, batch: int, scale: Scale) -> dict[str, Any]:
 
     keep_freed_memory()  # as the command line does
     torch.set_num_threads(threads)
-    suffix = (f"_t{threads}" if threads > 1 else "") + (f"_b{batch}" if batch > 1 else "")
+    suffix, language = suffix_of(threads, batch), scale.language
     with torch.inference_mode():
-        model = build(scale.sizes)
-        inputs = prompts(scale.sizes["vocab_size"], batch, scale.prompt_tokens)
-        short = prompts(scale.sizes["vocab_size"], batch, scale.short_tokens)
-        floor = floor_pass(model, batch, 1)
+        model = language.build()
+        matrix = language.output(model)
+        inputs = language.prompts(batch, scale.prompt_tokens)
+        floor = floor_pass(model, matrix, batch, 1)
         pairs = {
-            "decode_short": in_turns(scale.steps, floor, greedy_steps(model, short)),
-            "decode": in_turns(scale.steps, floor, greedy_steps(model, inputs)),
+            "decode_short": in_turns(
+                scale.steps, floor, language.greedy_steps(model, language.prompts(batch, scale.short_tokens))
+            ),
+            "decode": in_turns(scale.steps, floor, language.greedy_steps(model, inputs)),
             "generate": generate_steps(model, inputs, floor, scale.steps),
             "prefill": in_turns(
-                scale.prefills, floor_pass(model, batch, scale.prompt_tokens), lambda: read_prompt(model, inputs)
+                scale.prefills,
+                floor_pass(model, matrix, batch, scale.prompt_tokens),
+                lambda: read_prompt(model, inputs),
             ),
         }
     found: dict[str, Any] = {}
-    for name, (least, ours) in pairs.items():
+    for kind, (least, ours) in pairs.items():
+        name = language.prefix + kind
         found |= beside_floor(name, least, ours, suffix)
-        tokens = batch * (scale.prompt_tokens if name == "prefill" else 1)
+        tokens = batch * (scale.prompt_tokens if kind == "prefill" else 1)
         found[f"{name}_tokens_per_second{suffix}"] = round(tokens * 1e3 / found[f"{name}_ms{suffix}"], 1)
     return found
 
 
-def build(sizes: dict[str, int]) -> Any:
-    """A CpmBeeForCausalLM with random weights, in fp32."""
-    import torch
-
-    from huayu.models.cpm_bee import CpmBeeConfig, CpmBeeForCausalLM
-
-    with torch.device("meta"):
-        model = CpmBeeForCausalLM(CpmBeeConfig(**sizes))
-    model = model.to_empty(device="cpu").eval()
-    draw = torch.Generator().manual_seed(0)
-    for name, parameter in model.named_parameters():
-        parameter.fill_(1) if "norm" in name else parameter.normal_(generator=draw)
-    return model
-
-
-def prompts(
-    vocab_size: int, batch: int, tokens: int, picture_tokens: int = 0, start_answer: bool = True
-) -> dict[str, Any]:
-    """``batch`` packed questions of ``tokens`` tokens each, the answer's first included if it is to ``start``.
-
-    With ``picture_tokens`` each begins with the places of a picture.
-    """
-    from huayu.models.cpm_bee.packing import collate, pack
-    from huayu.models.cpm_bee.vocabulary import BeeVocabulary
-
-    special = ["<pad>", "<unk>", "<mask>", "<sep>", "</n>", "</_>", "<s>", "</s>", "<root>", "<ans>"]
-    special += ["image", "context", "question"]
-    words = [f"«{n}»" for n in range(vocab_size - len(special))]
-    vocabulary = BeeVocabulary([*special, *words])
-    picture = {"image": "<unk>" * picture_tokens} if picture_tokens else {}
-
-    def item(length: int, row: int = 0) -> Any:
-        text = "".join(words[(7 * at + row) % len(words)] for at in range(length))
-        return pack({**picture, "context": "", "question": text, "<ans>": ""}, vocabulary, for_generation=True)
-
-    around = len(item(0).input_ids) + start_answer
-    items = [item(tokens - around, row) for row in range(batch)]
-    return collate(items, vocabulary, padding="left", start_answer=start_answer)
-
-
-def floor_pass(model: Any, batch: int, tokens: int) -> Callable[[], None]:
+def floor_pass(model: Any, vocabulary: Any, batch: int, tokens: int) -> Callable[[], None]:
     """One ``F.linear`` for each matrix: the layers' on (batch, tokens) rows, the vocabulary's on (batch, 1)."""
     import torch
     from torch.nn import functional as F
 
-    layers = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    linears = (module.weight for module in model.modules() if isinstance(module, torch.nn.Linear))
+    layers = [weight for weight in linears if weight is not vocabulary]
     rows = {width: torch.randn(batch, tokens, width) for width in {weight.shape[1] for weight in layers}}
-    vocabulary = model.get_input_embeddings().weight
     last = torch.randn(batch, 1, vocabulary.shape[1])
 
     def run() -> None:
@@ -144,24 +123,6 @@ def read_prompt(model: Any, inputs: dict[str, Any]) -> Any:
     from huayu.generation.cache import GrowingCache
 
     return model(**inputs, past_key_values=GrowingCache(), use_cache=True, logits_to_keep=1)
-
-
-def greedy_steps(model: Any, inputs: dict[str, Any]) -> Callable[[], None]:
-    """One step after another, each feeding the likeliest token of the one before; the prompt is read at once."""
-    import torch
-
-    from huayu.generation.published import ModelStepper
-
-    stepper = ModelStepper(model, inputs, num_beams=1, max_steps=4096)
-    segment = inputs["segment_ids"][:, -1]
-    tokens, position = inputs["input_ids"][:, -1], 0
-
-    def step() -> None:
-        nonlocal tokens, position
-        position += 1
-        tokens = stepper.step(tokens, segment, torch.full_like(segment, position)).argmax(-1)
-
-    return step
 
 
 def generate_steps(model: Any, inputs: dict[str, Any], floor: Callable[[], None], steps: int) -> list[Timing]:
@@ -205,8 +166,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a tiny model, only to see that it runs")
+    parser.add_argument("--glm", action="store_true", help="ChatGLM, not CPM-Bee")
     options = parser.parse_args()
-    print(json.dumps(measure(options.threads, options.batch, TINY if options.quick else LARGE)))
+    tiny, large = (GLM_TINY, GLM_LARGE) if options.glm else (TINY, LARGE)
+    print(json.dumps(measure(options.threads, options.batch, tiny if options.quick else large)))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
-from benchmarks import chat, decode, load, paint, synthetic  # noqa: E402 (the checkout comes first)
+from benchmarks import chat, decode, load, paint, quantized, synthetic  # noqa: E402 (the checkout comes first)
 
 Figures = dict[str, Any]
 
@@ -39,6 +39,8 @@ def benchmarks(model: str | None = None) -> dict[str, Callable[[bool], Figures]]
     """Name → what measures it, given whether to be quick. ``model`` is the one to chat with."""
     return {
         "decode": decode.figures,
+        "decode_glm": lambda quick: decode.figures(quick, glm=True),
+        "quantized": quantized.figures,
         "load": _load,
         "start": lambda quick: chat.starting(1 if quick else 5),
         "chat": lambda quick: chat.figures(quick, model),

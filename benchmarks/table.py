@@ -1,6 +1,6 @@
-"""The figures of ``run.py`` as tables in a page: ``python benchmarks/table.py FIGURES.json docs/benchmarks.md``.
+"""The figures of ``run.py`` as tables in a page: ``python benchmarks/table.py FIGURES.json… docs/benchmarks.md``.
 
-Replaces what stands between the two marks of the page.
+Replaces what stands between the two marks of the page by the tables of each file in turn.
 """
 
 from __future__ import annotations
@@ -20,8 +20,26 @@ _WORK = {
     "generate": "step in `generate`, after 512",
     "prefill": "prompt of 512 tokens",
 }
+_CASES = {"": (1, 1), "_b8": (1, 8), "_t2": (2, 1), "_t2_b8": (2, 8)}  # suffix → threads, rows
+# Name of the figures → the model's form.
+_FORMS = {
+    "fp32": "fp32",
+    "bf16": "bf16",
+    "int8": "INT8",
+    "int4": "INT4, tables INT8",
+    "int8_published": "INT8, tables fp32",
+    "int4_published": "INT4, tables fp32",
+    "int8_bf16": "INT8, the rest bf16",
+    "int4_bf16": "INT4, tables INT8, the rest bf16",
+    "fp32_prefill": "prompt: fp32",
+    "bf16_prefill": "prompt: bf16",
+    "int8_prefill": "prompt: INT8",
+    "int4_prefill": "prompt: INT4, tables INT8",
+}
 # What else there is: name of the figure → (what it is, unit).
 _SINGLE = {
+    "int8_product_error": ("INT8: error of fast products in the logits of a step, over their norm", ""),
+    "int4_product_error": ("INT4: the same", ""),
     "load_peak_ratio": ("memory at its peak while loading, over the model's bytes", ""),
     "load_gb_per_second": ("loading a checkpoint of 2.3 GB in the system's cache", "GB/s"),
     "python_seconds": ("Python alone", "s"),
@@ -44,8 +62,12 @@ def tables(figures: dict[str, Any]) -> str:
     machine = f"{figures['cpu']}, {figures['cores']} cores, {figures['memory_gb']} GB, load {figures['load_average']}"
     software = ", ".join(f"{name} {figures[name]}" for name in ("python", "torch", "transformers"))
     parts = [f"Made {figures['date']} on: {machine}; {software}."]
-    if rows := list(_decode_rows(figures)):
-        head = ("threads", "rows", "work", "ms", "from–to", "tokens/s", "floor, ms", "ratio", "by processor time")
+    for model, prefix in (("CPM-Bee", ""), ("ChatGLM", "glm_")):
+        if rows := list(_decode_rows(figures, prefix)):
+            head = ("threads", "rows", model, "ms", "from–to", "tokens/s", "floor, ms", "ratio", "by processor time")
+            parts.append(_table(head, rows))
+    if rows := list(_quantized_rows(figures)):
+        head = ("threads", "rows", "a step of ChatGLM", "ms", "times fp32", "by processor time", "MB")
         parts.append(_table(head, rows))
     if rows := [
         (what, f"{figures[name]:g} {unit}".strip()) for name, (what, unit) in _SINGLE.items() if name in figures
@@ -54,16 +76,24 @@ def tables(figures: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _decode_rows(figures: dict[str, Any]) -> Iterable[Sequence[object]]:
-    for suffix in ("", "_b8", "_t2", "_t2_b8"):
-        for name, work in _WORK.items():
+def _decode_rows(figures: dict[str, Any], prefix: str) -> Iterable[Sequence[object]]:
+    for suffix, (threads, batch) in _CASES.items():
+        for kind, work in _WORK.items():
+            name = prefix + kind
             if f"{name}_ms{suffix}" not in figures:
                 continue
-            threads, batch = 2 if "_t2" in suffix else 1, 8 if "_b8" in suffix else 1
             keys = ("tokens_per_second", "floor_ms", "floor_ratio", "floor_ratio_cpu")
             span = "–".join(f"{figures[f'{name}_ms_{end}{suffix}']:g}" for end in ("min", "max"))
             values = [figures[f"{name}_{key}{suffix}"] for key in keys]
             yield threads, batch, work, figures[f"{name}_ms{suffix}"], span, *values
+
+
+def _quantized_rows(figures: dict[str, Any]) -> Iterable[Sequence[object]]:
+    for suffix, (threads, batch) in _CASES.items():
+        for name, what in _FORMS.items():
+            if f"{name}_ms{suffix}" in figures:
+                keys = (f"{name}_ms{suffix}", f"{name}_speedup{suffix}", f"{name}_speedup_cpu{suffix}", f"{name}_mb")
+                yield threads, batch, what, *(figures.get(key, "") for key in keys)
 
 
 def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
@@ -74,12 +104,12 @@ def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """See the module. Raises ValueError when the page lacks a mark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figures", type=Path)
+    parser.add_argument("figures", type=Path, nargs="+")
     parser.add_argument("page", type=Path)
     options = parser.parse_args(arguments)
     text = options.page.read_text("utf-8")
     begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    made = tables(json.loads(options.figures.read_text("utf-8")))
+    made = "\n\n".join(tables(json.loads(file.read_text("utf-8"))) for file in options.figures)
     options.page.write_text(f"{text[:begin]}\n{made}\n{text[end:]}", "utf-8")
 
 

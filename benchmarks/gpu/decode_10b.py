@@ -13,12 +13,7 @@ bandwidth of the copy, over the time of a step.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,59 +23,28 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 import torch  # noqa: E402 (the checkout comes first)
 
-from benchmarks.decode import prompts  # noqa: E402
-from benchmarks.gpu.setting import FULL, TINY, Scale, build, environment  # noqa: E402
+from benchmarks.gpu.bench import Bench, Case, start  # noqa: E402
+from benchmarks.gpu.setting import FULL, TINY, build  # noqa: E402
 from benchmarks.gpu.steps import FixedSteps, GrowingSteps, captured  # noqa: E402
+from benchmarks.languages import prompts  # noqa: E402
 
 
-class Bench:
-    """One model on one device, and what was found out about it. ``found`` is written after every figure."""
+class Chat10B(Bench):
+    """VisCPM-Chat."""
 
-    def __init__(self, device: torch.device, scale: Scale, out: Path, deadline: float) -> None:
-        self.device, self.scale, self.out, self.deadline = device, scale, out, deadline
-        self.found: dict[str, Any] = {}
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "decode_10b.log").write_text("", "utf-8")
-        self.note(**environment(device))
-        start = time.perf_counter()
-        self.model = build(scale.config, device)
-        self.wait()
-        language = self.model.language_model.parameters()
-        self.weight_bytes = sum(parameter.nbytes for parameter in language)
-        self.note(build_seconds=time.perf_counter() - start, language_weight_bytes=self.weight_bytes)
-        self.note(parameters=sum(parameter.numel() for parameter in self.model.parameters()))
+    name = "decode_10b"
 
-    def note(self, **figures: Any) -> None:
-        """Keep, print and write."""
-        self.found |= {k: round(v, 5) if isinstance(v, float) else v for k, v in figures.items()}
-        (self.out / "decode_10b.json").write_text(json.dumps(self.found, indent=1) + "\n", "utf-8")
-        line = f"{time.strftime('%H:%M:%S')} " + " ".join(f"{name}={self.found[name]}" for name in figures)
-        print(line, flush=True)
-        with (self.out / "decode_10b.log").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
+    def build(self) -> Any:
+        model = build(self.scale.config, self.device)
+        self.weight_bytes = sum(parameter.nbytes for parameter in model.language_model.parameters())
+        self.note(language_weight_bytes=self.weight_bytes)
+        return model
 
-    def wait(self) -> None:
-        """Until the device has done all it was told."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def seconds(self, work: Callable[[], object], rounds: int | None = None) -> float:
-        """Median wall time of ``work`` and of the device finishing it, after one round that does not count."""
-        taken = []
-        for _ in range((rounds or self.scale.rounds) + 1):
-            self.wait()
-            start = time.perf_counter()
-            work()
-            self.wait()
-            taken.append(time.perf_counter() - start)
-        return statistics.median(taken[1:])
-
-    def copy(self) -> None:
-        """Bandwidth of the device's memory."""
-        source = torch.ones(self.scale.copied_bytes, dtype=torch.uint8, device=self.device)
-        target = torch.empty_like(source)
-        seconds = self.seconds(lambda: target.copy_(source), rounds=10)
-        self.note(copy_gb_per_second=2 * source.nbytes / seconds / 1e9)
+    def cases(self) -> list[Case]:
+        return [
+            *((f"first token after {n}", lambda n=n: self.first_token(n)) for n in self.scale.prompts),
+            *((f"batch {n}", lambda n=n: self.decode(n)) for n in self.scale.batches),
+        ]
 
     @torch.inference_mode()
     def first_token(self, tokens: int) -> None:
@@ -161,46 +125,10 @@ class Bench:
         more = self.seconds(lambda: work(1 + self.scale.steps)) - self.seconds(lambda: work(1))
         self.note(**{f"generate_tokens_per_second_b{batch}": batch * self.scale.steps / more})
 
-    def fresh_peak(self) -> None:
-        """Count memory from here."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self.device)
-
-    def peak_gb(self) -> float | None:
-        """Most memory that tensors had since :meth:`fresh_peak`; None without a GPU."""
-        return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.device.type == "cuda" else None
-
-    def run(self) -> dict[str, Any]:
-        """Everything there is time for."""
-        self.copy()
-        cases: list[tuple[str, Callable[[], None]]] = [
-            *((f"first token after {n}", lambda n=n: self.first_token(n)) for n in self.scale.prompts),
-            *((f"batch {n}", lambda n=n: self.decode(n)) for n in self.scale.batches),
-        ]
-        longest = 0.0
-        for name, case in cases:
-            start = time.monotonic()
-            if start + longest > self.deadline:
-                self.note(left_out=[*self.found.get("left_out", []), name])
-                continue
-            case()
-            longest = max(longest, time.monotonic() - start)
-        return self.found
-
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """See the module; returns what it writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="a tiny shape on the CPU")
-    parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "runs/gpu")))
-    parser.add_argument("--seconds", type=float, default=480)
-    options = parser.parse_args(arguments)
-    deadline = time.monotonic() + options.seconds
-    if not options.tiny and not torch.cuda.is_available():
-        parser.error("there is no CUDA device; --tiny runs on the CPU")
-    device = torch.device("cpu" if options.tiny else "cuda")
-    return Bench(device, TINY if options.tiny else FULL, options.out, deadline).run()
+    return start(Chat10B, FULL, TINY, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":

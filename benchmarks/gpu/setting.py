@@ -38,18 +38,43 @@ TINY = Scale(
     prompts=(24, 40), prompt=24, batches=(1, 3), steps=4, rounds=2, copied_bytes=1 << 20,
 )  # fmt: skip
 
+# Sizes of the vision tower that are not the library's defaults.
+GLM_FULL = Scale(
+    {"vision_config": {"num_hidden_layers": 39, "hidden_size": 1408, "num_attention_heads": 16,
+                       "intermediate_size": 6144, "image_size": 224, "patch_size": 14},
+     "qformer_config": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+                        "intermediate_size": 3072, "encoder_hidden_size": 1408}},
+    batches=(1, 4, 16),
+)  # fmt: skip
+GLM_TINY = Scale(
+    {"text_config": {"vocab_size": 128, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+                     "inner_hidden_size": 128, "mask_token_id": 120, "gmask_token_id": 121, "bos_token_id": 124,
+                     "eos_token_id": 125},
+     "vision_config": {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+                       "image_size": 28, "patch_size": 7},
+     "qformer_config": {"hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
+                        "encoder_hidden_size": 16},
+     "image_length": 4},
+    prompts=(24, 40), prompt=24, batches=(1, 3), steps=4, rounds=2, copied_bytes=1 << 20,
+)  # fmt: skip
 
-@torch.no_grad()
+
 def build(config: dict[str, Any], device: torch.device) -> Any:
     """A VisCPM-Chat of this configuration on the device, in bf16, with random weights."""
     with torch.device("meta"):
         model = VisCPMChatForConditionalGeneration(VisCPMChatConfig(**config))
+    return fill(model, device)
+
+
+@torch.no_grad()
+def fill(model: Any, device: torch.device) -> Any:
+    """A model that is on the meta device, on this one, in bf16, with random weights."""
     model = model.to(torch.bfloat16).to_empty(device=device).eval()
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
             parameter.fill_(float(name.endswith("weight")))
         else:
-            parameter.normal_(std=1.0 if name.startswith("language_model") else 0.02)
+            parameter.normal_(std=0.02)
     return model
 
 

@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
-from benchmarks import chat, decode, paint, run, table
-from benchmarks.gpu import decode_10b, steps
+from benchmarks import chat, decode, languages, paint, quantized, run, table
+from benchmarks.gpu import decode_10b, setting, steps, visualglm_6b
 from benchmarks.gpu import paint as gpu_paint
 from benchmarks.timing import Timing, beside_floor, in_turns
 from tests.chat.tiny import save_tiny_chat
@@ -57,12 +57,52 @@ def test_names_of_other_cases():
     assert {"decode_floor_ratio_t2_b3", "prefill_ms_min_t2_b3", "generate_tokens_per_second_t2_b3"} <= set(found)
 
 
+def test_chatglm_has_its_own_names_and_a_prompt_is_read_as_it_decodes():
+    threads = torch.get_num_threads()
+    try:
+        found = decode.measure(1, 1, decode.GLM_TINY)
+    finally:
+        torch.set_num_threads(threads)
+    assert {"glm_decode_floor_ratio", "glm_prefill_ms", "glm_generate_tokens_per_second"} <= set(found)
+    assert all(name.startswith("glm_") for name in found)
+
+
+def test_steps_of_chatglm_are_those_of_the_whole_sequence():
+    language = decode.GLM_TINY.language
+    model, inputs = language.build(), language.prompts(2, 20)
+    with torch.inference_mode():
+        step = language.greedy_steps(model, inputs)
+        logits = [step() for _ in range(3)]
+        ids = inputs["input_ids"]
+        for one in [None, *logits][:3]:
+            new = model(ids).logits[:, -1].argmax(-1) if one is None else one[:, -1].argmax(-1)
+            ids = torch.cat([ids, new[:, None]], dim=1)
+        torch.testing.assert_close(model(ids).logits[:, -3:], torch.cat(logits, dim=1), rtol=1e-4, atol=1e-5)
+
+
+def test_bits_beside_fp32(tmp_path):
+    threads = torch.get_num_threads()
+    try:
+        found = quantized.measure(1, 1, decode.GLM_TINY)
+    finally:
+        torch.set_num_threads(threads)
+    for name in ("int8", "int4", "int4_published", "bf16"):
+        assert found[f"{name}_speedup"] == pytest.approx(found["fp32_ms"] / found[f"{name}_ms"], rel=0.05)
+    assert found["int4_mb"] < found["int8_mb"] < found["int8_published_mb"] < found["fp32_mb"]
+    assert 0 < found["int8_product_error"] < 0.02
+    file, page = tmp_path / "figures.json", tmp_path / "page.md"
+    file.write_text(json.dumps({**run.environment(), **found}), "utf-8")
+    page.write_text(table.BEGIN + table.END, "utf-8")
+    table.main([str(file), str(file), str(page)])
+    assert page.read_text("utf-8").count(f"| INT4, tables fp32 | {found['int4_published_ms']} |") == 2
+
+
 def test_prompts_are_as_long_as_asked():
     for batch, tokens, start in ((1, 40, True), (3, 25, False)):
-        inputs = decode.prompts(150, batch, tokens, start_answer=start)
+        inputs = languages.prompts(150, batch, tokens, start_answer=start)
         assert inputs["input_ids"].shape == (batch, tokens)
         assert inputs["attention_mask"].all()
-    assert (decode.prompts(150, 1, 40, 4)["image_token_index"] >= 0).sum() == 4
+    assert (languages.prompts(150, 1, 40, 4)["image_token_index"] >= 0).sum() == 4
 
 
 def test_chat_figures(tmp_path):
@@ -89,24 +129,33 @@ def test_gpu_script_on_the_cpu(tmp_path):
     found = decode_10b.main(["--tiny", "--out", str(tmp_path)])
     assert json.loads((tmp_path / "decode_10b.json").read_text("utf-8")) == found
     assert "copy_gb_per_second=" in (tmp_path / "decode_10b.log").read_text("utf-8")
-    for tokens in decode_10b.TINY.prompts:
+    for tokens in setting.TINY.prompts:
         assert found[f"first_token_seconds_{tokens}"] > 0
-    for batch in decode_10b.TINY.batches:
+    for batch in setting.TINY.batches:
         assert found[f"eager_tokens_per_second_b{batch}"] > 0
         assert found[f"same_tokens_b{batch}"] == 1
 
 
+def test_gpu_script_of_visualglm_on_the_cpu(tmp_path):
+    found = visualglm_6b.main(["--tiny", "--out", str(tmp_path)])
+    assert json.loads((tmp_path / "visualglm_6b.json").read_text("utf-8")) == found
+    assert found["int4_weights_gb"] < found["int8_weights_gb"] < found["bf16_weights_gb"]
+    for form in ("bf16", "int8", "int4"):
+        assert found[f"{form}_first_token_seconds_40"] > 0
+        assert found[f"{form}_floor_ratio_b3"] > 0
+
+
 def test_gpu_script_ends_in_time(tmp_path):
     found = decode_10b.main(["--tiny", "--out", str(tmp_path), "--seconds", "0"])
-    assert len(found["left_out"]) == len(decode_10b.TINY.prompts) + len(decode_10b.TINY.batches)
+    assert len(found["left_out"]) == len(setting.TINY.prompts) + len(setting.TINY.batches)
     assert not any(name.startswith("eager") for name in found)
 
 
 @torch.no_grad()
 def test_fixed_shapes_give_the_logits_of_a_growing_cache():
-    model = decode.build(decode.TINY.sizes)
-    whole = decode.prompts(150, 2, 30)
-    inputs = decode.prompts(150, 2, 29, start_answer=False)
+    model = decode.TINY.language.build()
+    whole = languages.prompts(150, 2, 30)
+    inputs = languages.prompts(150, 2, 29, start_answer=False)
     answer = int(whole["segment_ids"][0, -1])
     inputs["attention_mask"][1, :6] = 0
     grown, fixed = (kind(model, inputs, answer, 20) for kind in (steps.GrowingSteps, steps.FixedSteps))
