@@ -16,6 +16,7 @@ from huayu.cli.common import AsJson, Dtype, Model, Vocab
 from huayu.cli.data import data
 from huayu.cli.paint import paint
 from huayu.cli.quantize import Fingerprint, From, Quiet, ShardSize, To, quantize
+from huayu.cli.serve import serve
 from huayu.cli.web import web
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app = typer.Typer(
 
 app.command()(chat)
 app.command()(paint)
+app.command()(serve)
 app.command()(web)
 app.command()(batch)
 app.command()(quantize)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 from fastapi import FastAPI
 
 import huayu
@@ -25,6 +26,8 @@ def create_app(settings: ServeSettings, *, engine: Engine | None = None, shelf: 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if settings.preload:
+            await anyio.to_thread.run_sync(shelf.preload)
         yield
         if own is not None:
             await own.drain(settings.drain_seconds)

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -28,12 +29,15 @@ MAX_CONNECTIONS = 1000
 _HANDOVER = "HUAYU_SERVE_SETTINGS"
 
 
-def serve(settings: ServeSettings) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code. Raises OptionError when strangers could reach it without a key."""
+def serve(settings: ServeSettings, application: str = "huayu.serving.server:application") -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. ``application``: what makes it in each worker, as module:function.
+
+    Raises OptionError when strangers could reach it without a key.
+    """
     look_at_the_door(settings)
     os.environ[_HANDOVER] = settings.model_dump_json()  # how worker processes learn of it
     config = uvicorn.Config(
-        "huayu.serving.server:application",
+        application,
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -49,10 +53,28 @@ def serve(settings: ServeSettings) -> int:
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # also what comes of the signal once all is done
     if settings.workers == 1:
-        uvicorn.Server(config).run()
+        _Announced(config).run()
     else:
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        sockets = [config.bind_socket()]
+        _announce(sockets)
+        Multiprocess(config, sockets=sockets).run()
     return 0
+
+
+class _Announced(uvicorn.Server):
+    """Says when it can be asked."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _announce([each for server in self.servers for each in server.sockets])
+
+
+def _announce(sockets: Sequence[Any]) -> None:
+    host, port = sockets[0].getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"huayu · ready 已就绪: http://{shown}:{port}/v1 (Ctrl-C ends it · 按 Ctrl-C 结束)\n")
+    sys.stdout.flush()
 
 
 def application() -> FastAPI:

@@ -24,7 +24,8 @@ class ServeSettings(BaseSettings):
     to loopback unless ``allow_open``. ``max_pixels`` (per picture) None: the package's own cap.
     ``max_inflight_bytes``: bodies and decoded pictures of all requests being served. ``allow_picture_hosts``: hosts
     that pictures may be fetched from (``img.example.org``, ``img.example.org:8443``, ``*.example.org``, ``*``); empty:
-    none. ``memory_budget_gb``: for the parameters of all loaded models. ``page_path``: where the page is mounted.
+    none. ``memory_budget_gb``: for the parameters of all loaded models; ``preload``: open them at once.
+    ``page_path``: where the page is mounted.
     """
 
     model_config = SettingsConfigDict(env_prefix="HUAYU_", env_parse_none_str="none", frozen=True, extra="forbid")
@@ -42,6 +43,7 @@ class ServeSettings(BaseSettings):
     device: str | None = None
     dtype: str | None = None
     memory_budget_gb: Annotated[float, Field(gt=0)] | None = None
+    preload: bool = False
     safety: str | None = "default"
 
     max_body_bytes: Count = 32 * MIB

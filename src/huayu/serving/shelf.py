@@ -104,6 +104,12 @@ class Shelf:
                 entry.used = time.monotonic()
                 self._changed.notify_all()
 
+    def preload(self) -> None:
+        """Open all, as far as the budget goes; errors as :meth:`use`."""
+        for card in self.listed():
+            with self.use(card.id, card.kind):
+                """Open."""
+
     def _take(self, entry: _Entry) -> None:
         while True:
             with self._changed:
