@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -61,11 +62,8 @@ async def _tokens_per_second(engine: Any, number: int, *, at_once: bool) -> floa
     from huayu.serving.engine import ChatJob
 
     options = ChatOptions(search="greedy", max_new_tokens=32)
-    jobs = [
-        ChatJob("chat", question, (_new(picture, number, place),), None, options)
-        for place, picture in enumerate(PICTURES)
-        for question in QUESTIONS
-    ]
+    pairs = enumerate(product(PICTURES, QUESTIONS))
+    jobs = [ChatJob("chat", asked, (_new(name, number, place),), None, options) for place, (name, asked) in pairs]
     begin = time.perf_counter()
     if at_once:
         replies = await asyncio.gather(*[(await engine.submit(job)).finished() for job in jobs])
