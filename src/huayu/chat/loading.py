@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from huayu.chat.model import ChatModel
 from huayu.chat.options import ChatOptions, from_generation_config
+from huayu.chat.size import set_image_size
 from huayu.errors import CheckpointError, ModelError
 from huayu.runtime.language import say
 
@@ -37,6 +38,7 @@ def load_chat(
     placement: Placement | None = None,
     progress: Progress | None = None,
     safety: Guard | str | None = None,
+    image_size: int | None = None,
 ) -> ChatModel:
     """A :class:`ChatModel`.
 
@@ -47,7 +49,9 @@ def load_chat(
     model's large matrices while they are read (see :mod:`huayu.quantization`). ``placement``: how much of the GPU it
     may fill; None reads ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done, total)`` is told bytes.
     ``safety``: what happens to unsafe questions and pictures (``"block"``, also as ``"default"``, ``"blur"``,
-    ``"allow"``: see :class:`huayu.safety.Guard`), a guard of your own, or None for no checks.
+    ``"allow"``: see :class:`huayu.safety.Guard`), a guard of your own, or None for no checks. ``image_size``: pixels
+    of a side that pictures are read with, a multiple of the model's patches, by interpolated positions; None is what it
+    was trained with.
 
     Raises ModelError and CheckpointError; nothing half-loaded stays.
     """
@@ -68,11 +72,16 @@ def load_chat(
             )
         from huayu.chat.huggingface import open_backend
 
-        return ChatModel(open_backend(source, where, dtype, _settle_placement(placement, where)), guard)
-    return ChatModel(
-        open_own(source, device=where, dtype=dtype, bits=bits, vocab=vocab, placement=placement, progress=progress),
-        guard,
+        other = open_backend(source, where, dtype, _settle_placement(placement, where))
+        if image_size is not None:
+            set_image_size(other, image_size)
+        return ChatModel(other, guard)
+    backend = open_own(
+        source, device=where, dtype=dtype, bits=bits, vocab=vocab, placement=placement, progress=progress
     )
+    if image_size is not None:
+        set_image_size(backend, image_size)
+    return ChatModel(backend, guard)
 
 
 def open_viscpm(

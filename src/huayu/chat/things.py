@@ -22,7 +22,7 @@ _NOT_EN = re.compile(
     r"\b(picture|image|photo|photograph|scene|view|background|lot|variety|couple|group|kind|type|model|things?|objects?)$"
 )
 _NOT_ZH = re.compile("图|图片|照片|画面|背景|东西|物体|事物|地方|不认识|颜色|种")
-_MARK_ZH = "，。、；：！？,.;:!?\\s"
+_MARK_ZH = "，。、；：！？（）,.;:!?()\\s"
 _END_ZH = f"{_MARK_ZH}和与及跟在是有正被着里上下吗呢"
 _POSE_ZH = "[坐站躺骑拿][在着]"
 _STRANGER = re.compile("一样我不认识的东西|某样东西|something(?: I do not know)?", re.I)

@@ -37,6 +37,10 @@ def chat(
     english: Annotated[bool, typer.Option("--english", help="The same as --lang en · 同 --lang en")] = False,
     prompt_zh: Annotated[str | None, typer.Option(help="First question when none is given · 默认首问")] = None,
     prompt_en: Annotated[str | None, typer.Option(help="The same, with --english · 同上，用于 --english")] = None,
+    tiles: Annotated[int | None, typer.Option(help="2 … 6: look at overlapping parts, too · 分块细看")] = None,
+    ocr: Annotated[bool, typer.Option("--ocr", help="Read the text in it for the model · 识别图中文字")] = False,
+    second_look: Annotated[bool, typer.Option("--second-look", help="Ask about each thing again · 再看一眼")] = False,
+    image_size: Annotated[int | None, typer.Option(help="Read pictures larger · 以更大尺寸读图")] = None,
     safety: Annotated[str, typer.Option(help="off, block, blur, allow · 安全检查")] = "off",
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Answers only · 只输出答案")] = False,
@@ -53,8 +57,10 @@ def chat(
     question = _first(question, lang, prompt_zh, prompt_en)
     values = (search, beams, temperature, top_k, top_p, min_p, repetition_penalty, length_penalty, max_new_tokens, seed)
     # ChatOptions itself checks what came from the command line.
-    options = ChatOptions(*values, tuple(stop or ()), lang, max_length)  # type: ignore[arg-type]
+    closer = {"tiles": tiles, "ocr": ocr, "second_look": second_look}
+    options = ChatOptions(*values, tuple(stop or ()), lang, max_length, **closer)  # type: ignore[arg-type]
     loading = {"device": device, "dtype": dtype, "quantize": quantize, "vocab": vocab, "safety": safety}
+    loading["image_size"] = image_size
     pictures = [source for source in (picture, *(more or ())) if source]
     command.run(pictures, question, model, loading, options, as_json=as_json, quiet=quiet)
 

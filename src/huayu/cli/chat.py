@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from huayu.chat import ChatModel, ChatOptions, ChatReply, Conversation, Picture, load_chat
+from huayu.chat.ocr import require_reader
 from huayu.errors import HuayuError, PromptError
 from huayu.runtime.language import say
 
@@ -36,6 +37,8 @@ def run(
     """
     if question is not None and not question.strip():
         raise PromptError("The question is empty (0 characters; at least 1).", "问题为空（0 个字；至少 1 个）。")
+    if options.ocr:
+        require_reader()
     shown = [Picture.open(source) for source in pictures]
     with loading_bar(visible=not quiet) as progress:
         chat = load_chat(model, progress=progress, **loading)
@@ -125,7 +128,7 @@ class Session:
 
 
 def as_record(question: str, reply: ChatReply, model: str) -> dict[str, Any]:
-    """A reply for ``--json``; ``verdicts`` only where something is checked."""
+    """A reply for ``--json``; what is checked, read or looked at again only where it is."""
     record: dict[str, Any] = {
         "model": model,
         "question": question,
@@ -139,6 +142,9 @@ def as_record(question: str, reply: ChatReply, model: str) -> dict[str, Any]:
     }
     if reply.verdicts:
         record["verdicts"] = [asdict(verdict) for verdict in reply.verdicts]
+    for name in ("read", "seen", "second_look"):
+        if found := getattr(reply, name):
+            record[name] = [asdict(one) for one in found]
     return record
 
 
@@ -153,6 +159,13 @@ def remarks(reply: ChatReply, options: ChatOptions) -> Iterator[str]:
         whole = reply.usage.prompt_tokens + reply.usage.completion_tokens
         limit = "--max-length" if options.max_length is not None and whole >= options.max_length else "--max-new-tokens"
         yield say(f"cut at {limit}", f"已达 {limit} 上限")
+    if reply.read:
+        lines = " / ".join(line.text for line in reply.read)
+        yield say(f"text in the picture: {lines}", f"图中文字：{lines}")
+    elif options.ocr and reply.conversation.turns and reply.conversation.turns[-1].num_pictures:
+        yield say("no text was found in the picture", "图中没有识别到文字")
+    if denied := [look.thing for look in reply.second_look if look.there is False]:
+        yield say(f"not there on a second look: {', '.join(denied)}", f"再看一眼，图里没有：{'、'.join(denied)}")
     if reply.finish == "cancelled":
         yield say("stopped", "已停止")
     if reply.finish != "refused":

@@ -20,6 +20,10 @@ def run(task: str, *, model: str | None = None, limit: int | None = None, output
         from huayu.evaluation import mini_paint
 
         mini_paint.evaluate(model, limit, output)
+    elif task == "beyond":
+        from huayu.evaluation import beyond
+
+        beyond.evaluate(model, limit or 100, output)
     else:
-        known = "mini-chat, mini-paint"
+        known = "mini-chat, mini-paint, beyond"
         raise ModelError(f"No task {task!r}; there are: {known}.", f"没有名为 {task!r} 的任务；现有：{known}。")
