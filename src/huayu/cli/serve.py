@@ -9,6 +9,7 @@ import typer
 
 from huayu.cli.common import Device, Dtype
 from huayu.errors import ModelError, OptionError
+from huayu.runtime.packages import require
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -56,6 +57,12 @@ def serve(
     }  # fmt: skip
     settings = settle({name: value for name, value in given.items() if value not in (None, (), False)})
     if ray:
+        require("ray", "scale")
+        if with_page or settings.workers > 1:
+            raise OptionError(
+                "With --ray the page is huayu web; HUAYU_RAY_CHAT_MAX and HUAYU_RAY_PAINT_MAX set the workers.",
+                "使用 --ray 时，网页请用 huayu web；进程数由 HUAYU_RAY_CHAT_MAX 与 HUAYU_RAY_PAINT_MAX 设定。",
+            )
         from huayu.serving import ray_app
 
         raise typer.Exit(ray_app.run(settings))
