@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from huayu.chat import ChatModel
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", action="store_true", help="write the page's pictures in docs/images")
+
+
 @pytest.fixture(scope="session")
 def tiny_chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny random VisCPM-Chat, its processor and vocabulary."""
