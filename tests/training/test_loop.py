@@ -110,3 +110,49 @@ def test_shipped_recipes_fit_their_stages(name: str) -> None:
     module, _, attribute = STAGES[found.pop("stage")].partition(":")
     known = set(inspect.signature(getattr(importlib.import_module(module), attribute)).parameters)
     assert set(found) <= known | set(LoopSettings.names())
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
+    class Halves(Line):
+        def batch(self, index: int, size: int) -> Batch:
+            whole = super().batch(index * size // 8, 8)
+            start = index * size % 8
+            return {name: value[start : start + size] for name, value in whole.items()}
+
+    large = torch.load(train(Halves(), settings(tmp_path / "large")) / "line.pt", weights_only=True)
+    small = settings(tmp_path / "small", batch_size=4, accumulate=2)
+    parts = torch.load(train(Halves(), small) / "line.pt", weights_only=True)
+    assert all(torch.allclose(large[name], parts[name], atol=1e-4) for name in large)
+
+
+def test_a_run_without_gain_ends_early_with_its_best_weights(tmp_path: Path) -> None:
+    class Worse(Line):
+        def evaluate(self, module: nn.Module) -> Mapping[str, float]:
+            self.seen = [*getattr(self, "seen", []), {k: v.clone() for k, v in module.state_dict().items()}]
+            return {"loss": [3.0, 1.0, 2.0, 2.0][len(self.seen) - 1]}
+
+    stage = Worse()
+    folder = train(stage, settings(tmp_path, evaluate_every=5, patience=2))
+    assert len(stage.seen) == 4
+    assert rows(folder)[-1]["step"] == 20
+    kept = torch.load(folder / "line.pt", weights_only=True)
+    assert all(torch.equal(kept[name], stage.seen[1][name]) for name in kept)
+    train(stage, settings(tmp_path, evaluate_every=5, patience=2))  # nothing is left to do
+    assert len(stage.seen) == 4
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huayu.training import checkpoint
+
+    file = tmp_path / "checkpoint.pt"
+    checkpoint.save(file, {"step": 1})
+
+    def full(_: object, file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(file, {"step": 2})
+    assert torch.load(file, weights_only=True) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]

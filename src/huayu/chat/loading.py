@@ -42,19 +42,20 @@ def load_chat(
 ) -> ChatModel:
     """A :class:`ChatModel`.
 
-    ``model``: None (the one in the package), a name of ``huayu models``, a folder, a file of weights, or a hub id of
-    any image-text-to-text model. ``device``: None takes CUDA or Apple's GPU if there is one. ``dtype``: None takes
-    float32 on the CPU, else float16 (models of other libraries: as they were saved). ``vocab``: the vocabulary file of
-    a published model, where it does not lie beside it. ``quantize``: ``"int8"`` or ``"int4"`` packs the language
-    model's large matrices while they are read (see :mod:`huayu.quantization`). ``placement``: how much of the GPU it
-    may fill; None reads ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done, total)`` is told bytes.
-    ``safety``: what happens to unsafe questions and pictures (``"block"``, also as ``"default"``, ``"blur"``,
-    ``"allow"``: see :class:`huayu.safety.Guard`), a guard of your own, or None for no checks. ``image_size``: pixels
-    of a side that pictures are read with, a multiple of the model's patches, by interpolated positions; None is what it
-    was trained with.
+    ``model``: None (the one in the package), a name of ``huayu models``, a folder (of an adapter, too), a file of
+    weights, or a hub id of any image-text-to-text model. ``device``: None takes CUDA or Apple's GPU if there is one.
+    ``dtype``: None takes float32 on the CPU, else float16 (models of other libraries: as they were saved). ``vocab``:
+    the vocabulary file of a published model, where it does not lie beside it. ``quantize``: ``"int8"`` or ``"int4"``
+    packs the language model's large matrices while they are read (see :mod:`huayu.quantization`). ``placement``: how
+    much of the GPU it may fill; None reads ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done,
+    total)`` is told bytes. ``safety``: what happens to unsafe questions and pictures (``"block"``, also as
+    ``"default"``, ``"blur"``, ``"allow"``: see :class:`huayu.safety.Guard`), a guard of your own, or None for no
+    checks. ``image_size``: pixels of a side that pictures are read with, a multiple of the model's patches, by
+    interpolated positions; None is what it was trained with.
 
     Raises ModelError and CheckpointError; nothing half-loaded stays.
     """
+    from huayu.checkpoints.adapters import find_adapter
     from huayu.checkpoints.find import locate
     from huayu.quantization.scopes import parse_bits
     from huayu.runtime.device import pick_device
@@ -62,7 +63,8 @@ def load_chat(
 
     bits = None if quantize is None else parse_bits(quantize)
     where = pick_device(device)
-    source = locate(model, kind="chat")
+    adapter = find_adapter(model)
+    source = locate(adapter.base if adapter else model, kind="chat")
     guard = settle_guard(safety, source.folder)
     if source.form == "folder" and source.family is None:
         if bits:
@@ -76,9 +78,12 @@ def load_chat(
         if image_size is not None:
             set_image_size(other, image_size)
         return ChatModel(other, guard)
-    backend = open_own(
+    backend: Any = open_own(
         source, device=where, dtype=dtype, bits=bits, vocab=vocab, placement=placement, progress=progress
     )
+    if adapter:
+        adapter.apply(backend.model)
+        backend.name = adapter.name
     if image_size is not None:
         set_image_size(backend, image_size)
     return ChatModel(backend, guard)

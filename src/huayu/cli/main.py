@@ -14,6 +14,7 @@ from huayu.cli.asking import chat
 from huayu.cli.batch import batch
 from huayu.cli.common import AsJson, Dtype, Model, Vocab
 from huayu.cli.data import data
+from huayu.cli.finetune import finetune
 from huayu.cli.paint import paint
 from huayu.cli.quantize import Fingerprint, From, Quiet, ShardSize, To, quantize
 from huayu.cli.serve import serve
@@ -39,6 +40,7 @@ app.command()(web)
 app.command()(batch)
 app.command()(quantize)
 app.add_typer(data, name="data")
+app.command()(finetune)
 
 
 @app.command()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
+from huayu.training.checkpoint import Best, resume, save, take_up, trained_state
 from huayu.training.curves import draw_curves
 
 Batch = dict[str, Tensor]
@@ -52,7 +53,12 @@ class Stage(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LoopSettings:
-    """Settings of the loop. ``learning_rate`` may be overridden per parameter by ``p.lr_scale`` factors."""
+    """Settings of the loop. ``learning_rate`` may be overridden per parameter by ``p.lr_scale`` factors.
+
+    ``batch_size`` rows are taken ``accumulate`` times for one step. With ``patience`` the run ends when the figure
+    ``watch`` of so many evaluations in a row was no smaller than the smallest so far, and the weights of that one are
+    exported; 0 runs to the last step and exports what it has.
+    """
 
     output: str
     steps: int
@@ -62,7 +68,11 @@ class LoopSettings:
     cooldown: float = 0.4  # share of the steps over which the rate falls to its floor
     floor: float = 0.02
     weight_decay: float = 0.01
+    beta2: float = 0.98
     clip: float = 1.0
+    accumulate: int = 1
+    patience: int = 0
+    watch: str = "loss"
     log_every: int = 50
     evaluate_every: int = 1000
     save_minutes: float = 3.0
@@ -107,16 +117,6 @@ def _attention_for(device: torch.device) -> AbstractContextManager[None]:
     return sdpa_kernel([SDPBackend.MATH]) if device.type == "cpu" else nullcontext()
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
-    """Write aside, flush to the disk, rename: a kill at any moment leaves a whole file."""
-    aside = path.with_suffix(".tmp")
-    with aside.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
 class _Log:
     def __init__(self, path: Path, step: int) -> None:
         kept = []
@@ -140,54 +140,59 @@ def train(stage: Stage, settings: LoopSettings) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     module = stage.module()
     optimizer = torch.optim.AdamW(
-        _parameter_groups(module, settings), lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-9
+        _parameter_groups(module, settings), lr=settings.learning_rate, betas=(0.9, settings.beta2), eps=1e-9
     )
-    checkpoint = folder / "checkpoint.pt"
-    start = _resume(checkpoint, module, optimizer)
+    checkpoint, best = folder / "checkpoint.pt", Best(folder / "best.pt")
+    start = resume(checkpoint, module, optimizer, best)
     plain = module.to(accelerator.device)
     module, optimizer = accelerator.prepare(module, optimizer)
-    world, rank = accelerator.num_processes, accelerator.process_index
-    order = range(start * world + rank, settings.steps * world, world)
-    batches = DataLoader(
-        _Batches(stage, settings.batch_size), sampler=order, batch_size=None, num_workers=settings.workers
-    )
     log = _Log(folder / "log.jsonl", start)
-
-    def save(step: int) -> None:
-        if accelerator.is_main_process:
-            _save(checkpoint, {"module": plain.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
-
-    saved = time.monotonic()
-    for step, loss, parts, busy in _steps(stage, module, optimizer, accelerator, batches, start, settings):
+    main, saved = accelerator.is_main_process, time.monotonic()
+    batches = _batches(stage, settings, accelerator, start)
+    ended = settings.patience > 0 and best.stood >= settings.patience
+    steps = () if ended else _steps(stage, module, optimizer, accelerator, batches, start, settings)
+    for step, loss, parts, busy in steps:
         last = step == settings.steps
-        if accelerator.is_main_process and (step % settings.log_every == 0 or last):
+        if main and (step % settings.log_every == 0 or last):
             log.write(step=step, loss=loss, cpu_minutes=busy / 60, **parts)
         if step % settings.evaluate_every == 0 or last:
-            plain.eval()
-            with torch.no_grad(), accelerator.autocast():
-                figures = dict(stage.evaluate(plain))
-            plain.train()
-            if accelerator.is_main_process:
+            figures = _evaluate(stage, plain, accelerator)
+            if main:
                 log.write(step=step, evaluation=figures)
                 print(step, json.dumps(figures, ensure_ascii=False), flush=True)
                 draw_curves(folder / "log.jsonl", folder / "curves.png")
-        if last or time.monotonic() - saved > settings.save_minutes * 60:
-            save(step)
+            if settings.patience:
+                best.see(figures[settings.watch], plain)
+                last = last or best.stood >= settings.patience
+        if main and (last or time.monotonic() - saved > settings.save_minutes * 60):
+            state = {"module": trained_state(plain), "optimizer": optimizer.state_dict()}
+            save(checkpoint, {**state, "step": step, "best": [best.value, best.stood]})
             saved = time.monotonic()
-    if accelerator.is_main_process:
+        if last:
+            break
+    if main:
+        if settings.patience:
+            take_up(plain, torch.load(best.file, map_location=accelerator.device, weights_only=True))
         plain.eval()
         stage.export(plain, folder)
     return folder
 
 
-def _resume(checkpoint: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Take up a checkpoint where there is one; the step it was saved at, else 0."""
-    if not checkpoint.exists():
-        return 0
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+def _batches(stage: Stage, settings: LoopSettings, accelerator: Accelerator, start: int) -> DataLoader:
+    """Batches of this process from step ``start`` on: ``accumulate`` of them a step, none twice."""
+    world, rank, each = accelerator.num_processes, accelerator.process_index, settings.accumulate
+    order = range(start * each * world + rank, settings.steps * each * world, world)
+    return DataLoader(
+        _Batches(stage, settings.batch_size), sampler=order, batch_size=None, num_workers=settings.workers
+    )
+
+
+def _evaluate(stage: Stage, module: nn.Module, accelerator: Accelerator) -> dict[str, float]:
+    module.eval()
+    with torch.no_grad(), accelerator.autocast():
+        figures = dict(stage.evaluate(module))
+    module.train()
+    return figures
 
 
 def _steps(
@@ -209,19 +214,25 @@ def _steps(
     )
     with Progress(*columns, disable=not accelerator.is_main_process) as progress:
         bar = progress.add_task(Path(settings.output).name, total=settings.steps, completed=start, loss="")
-        for step, batch in enumerate(batches, start + 1):
+        feed, share = iter(batches), 1 / settings.accumulate
+        for step in range(start + 1, settings.steps + 1):
+            torch.manual_seed(step * accelerator.num_processes + accelerator.process_index)  # of what drops out
             factor = rate_at(step - 1, settings)
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * group["scale"] * factor
-            batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()}
-            with accelerator.autocast(), _attention_for(accelerator.device):
-                loss, parts = stage.loss(module, batch)
-            if not torch.isfinite(loss):
-                torch.save({"step": step, "batch": batch}, Path(settings.output) / "bad_batch.pt")
-                raise FloatingPointError(f"loss is {loss.item()} at step {step}; the batch is saved beside the log")
-            accelerator.backward(loss)
+            total, sums = 0.0, Counter[str]()
+            for _ in range(settings.accumulate):
+                batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(feed).items()}
+                with accelerator.autocast(), _attention_for(accelerator.device):
+                    loss, parts = stage.loss(module, batch)
+                if not torch.isfinite(loss):
+                    torch.save({"step": step, "batch": batch}, Path(settings.output) / "bad_batch.pt")
+                    raise FloatingPointError(f"loss is {loss.item()} at step {step}; the batch is saved beside the log")
+                accelerator.backward(loss * share)
+                total += loss.item() * share
+                sums.update({name: part.item() * share for name, part in parts.items()})
             accelerator.clip_grad_norm_(module.parameters(), settings.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            progress.update(bar, advance=1, loss=f"loss {loss.item():.3f}")
-            yield step, loss.item(), {name: part.item() for name, part in parts.items()}, time.process_time()
+            progress.update(bar, advance=1, loss=f"loss {total:.3f}")
+            yield step, total, dict(sums), time.process_time()

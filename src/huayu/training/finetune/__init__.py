@@ -1,0 +1,1 @@
+"""Fine-tuning a chat model on rows that a user brings."""

@@ -1,0 +1,174 @@
+"""Stage "finetune": a chat model learns rows that a user brings, and what it learnt is measured before and after."""
+
+# B examples, T tokens
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from huayu.chat import load_chat
+from huayu.chat.conversation import Conversation, Turn
+from huayu.chat.model import ChatModel
+from huayu.data.records import Fault, Record, read_records
+from huayu.errors import ModelError
+from huayu.runtime.language import language_of
+from huayu.training.finetune.examples import Batcher, Example, examples_of
+from huayu.training.finetune.methods import METHODS, prepare, write_adapter
+from huayu.training.loop import Batch
+
+_LOG = logging.getLogger("huayu")
+_ASKED = 128  # examples of each file that are asked in words, before and after
+
+
+class FinetuneStage:
+    """``model``: anything :func:`huayu.load_chat` opens; ``data``: a file that :func:`read_records` reads.
+
+    ``evaluation``: another such file; empty: the share ``split`` of the rows, drawn by ``seed``, is held back. Its loss
+    chooses the weights that are kept (``patience``). ``rehearse``: rows of what the model can do
+    already, which are half of what it learns then; ``keep``: rows that tell how much of that it forgets. ``bad_rows``:
+    ``"skip"`` names them and goes on, ``"stop"`` ends.
+    ``layers``, ``rank``, ``alpha``, ``prefix``, ``tune_vision``: see :func:`huayu.training.finetune.methods.prepare`.
+    ``merge``: also write the whole model with what it learnt.
+    """
+
+    def __init__(
+        self,
+        model: str = "huayu-chat-mini",
+        data: str = "",
+        evaluation: str = "",
+        rehearse: str = "",
+        keep: str = "",
+        pictures: str = "",
+        method: str = "lora",
+        rank: int = 10,
+        alpha: float = 0.0,
+        layers: Sequence[int] = (),
+        prefix: int = 8,
+        tune_vision: bool = False,
+        split: float = 0.2,
+        bad_rows: str = "skip",
+        merge: bool = False,
+        dtype: str = "",
+        vocab: str = "",
+        seed: int = 0,
+    ) -> None:
+        if method not in METHODS:
+            raise ModelError(f"No method {method!r}; known: {', '.join(METHODS)}.", f"没有方法 {method!r}。")
+        self.base, self.seed, self.method, self.merge = model, seed, method, merge
+        self.faults: list[Fault] = []
+        rows = self._rows(data, pictures, bad_rows)
+        held = self._rows(evaluation, pictures, bad_rows) if evaluation else []
+        if not evaluation and split:
+            order = np.random.default_rng(seed).permutation(len(rows))
+            count = max(1, round(split * len(rows)))
+            held, rows = [rows[i] for i in sorted(order[:count])], [rows[i] for i in sorted(order[count:])]
+        self.learnt, self.held = examples_of(rows), examples_of(held)
+        self.rehearsed, self.kept = (
+            examples_of(self._rows(file, pictures, bad_rows)) if file else [] for file in (rehearse, keep)
+        )
+        if not self.learnt:
+            raise ModelError(f"{data} holds no row to learn.", f"{data} 中没有可学习的数据。")
+        where = "bfloat16" if torch.cuda.is_available() and method != "full" else "float32"
+        self.chat = load_chat(model, dtype=dtype or where, vocab=vocab or None)
+        self.backend: Any = self.chat.backend
+        self.batcher = Batcher(self.backend)
+        self.settings = {"rank": rank, "alpha": alpha or None, "layers": tuple(layers), "prefix": prefix}
+        self.settings["tune_vision"] = tune_vision
+        self.before: dict[str, Any] = {}
+
+    def _rows(self, file: str, pictures: str, bad_rows: str) -> list[Record]:
+        good = []
+        for row in read_records(file, pictures=pictures or None):
+            if isinstance(row, Record):
+                good.append(row)
+                continue
+            if bad_rows == "stop":
+                raise ModelError(str(row), f"{row.file}：第 {row.row} 行：{row.field}：{row.zh}")
+            _LOG.warning("%s; skipped", row)
+            self.faults.append(row)
+        return good
+
+    def module(self) -> nn.Module:
+        self.before = self.asked()
+        torch.manual_seed(self.seed)
+        return prepare(self.backend.model, self.method, **self.settings)  # type: ignore[arg-type]
+
+    def batch(self, index: int, size: int) -> Batch:
+        """Rows in a new order each round, every row once a round; every second one rehearses, where there are some."""
+        places = range(index * size, (index + 1) * size)
+        if not self.rehearsed:
+            return self.batcher([self._row(self.learnt, at, 0) for at in places])
+        files = (self.learnt, self.rehearsed)
+        return self.batcher([self._row(files[at % 2], at // 2, at % 2) for at in places])
+
+    def _row(self, rows: Sequence[Example], at: int, file: int) -> Example:
+        order = np.random.default_rng([self.seed, file, at // len(rows)]).permutation(len(rows))
+        return rows[order[at % len(rows)]]
+
+    def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        loss = module(**batch, use_cache=False).loss
+        return loss, {}
+
+    def evaluate(self, module: nn.Module) -> Mapping[str, float]:
+        """``loss``: mean over the examples held back (over those learnt, if none are)."""
+        examples = self.held or self.learnt
+        device = next(module.parameters()).device
+        losses = []
+        for start in range(0, len(examples), 8):
+            part = examples[start : start + 8]
+            batch = {name: value.to(device) for name, value in self.batcher(part).items()}
+            losses.append(float(self.loss(module, batch)[0]) * len(part))
+        return {"loss": sum(losses) / len(examples)}
+
+    def asked(self) -> dict[str, Any]:
+        """What the model says to rows learnt, held back and kept: share of exact answers, and every answer."""
+        self.backend.forget()
+        chat = ChatModel(self.backend)
+        groups = {"learnt": self.learnt, "held": self.held, "kept": self.kept}
+        return {name: _ask(chat, rows[:_ASKED]) for name, rows in groups.items() if rows}
+
+    def export(self, module: nn.Module, folder: Path) -> None:
+        """The adapter (or, after "full", the model) in ``folder/model``, and ``report.json``."""
+        target = folder / "model"
+        if self.method == "full":
+            self._save_whole(module, target)
+        else:
+            write_adapter(module, self.method, self.base, target)  # type: ignore[arg-type]
+        report: dict[str, Any] = {
+            "model": self.base,
+            "method": self.method,
+            "faults": [str(fault) for fault in self.faults],
+        }
+        report |= {"before": self.before, "after": self.asked()}
+        if self.kept:
+            report["forgetting"] = round(self.before["kept"]["exact"] - report["after"]["kept"]["exact"], 4)
+        (folder / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        if self.merge and self.method != "full":
+            whole = module.merge_and_unload() if hasattr(module, "merge_and_unload") else module
+            self._save_whole(whole, folder / "merged")
+
+    def _save_whole(self, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder)
+        self.backend.processor.save_pretrained(folder)
+
+
+def _ask(chat: ChatModel, examples: Sequence[Example]) -> dict[str, Any]:
+    requests = [
+        (example.picture, example.question, Conversation(tuple(Turn(q, a, language_of(q)) for q, a in example.before)))
+        for example in examples
+    ]
+    replies = chat.ask_batch(requests, max_new_tokens=16 + 2 * max(len(example.answer) for example in examples))
+    answers = [
+        {"question": example.question, "truth": example.answer, "answer": reply.text}
+        for example, reply in zip(examples, replies, strict=True)
+    ]
+    exact = sum(answer["answer"].strip() == answer["truth"].strip() for answer in answers) / len(answers)
+    return {"exact": round(exact, 4), "answers": answers}
