@@ -165,6 +165,8 @@ def test_small_models_are_asked_for_a_thing() -> None:
     assert looking.thing_of("一个苹果，扁平风格") == "苹果"
     assert looking.thing_of("一些花") == "一些花"
     assert looking.thing_of("a red apple, flat") == "a red apple"
+    assert looking.thing_of("a sailboat on a blue background") == "a sailboat"
+    assert looking.thing_of("蓝色背景上的一艘帆船") == "帆船"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from huayu.runtime.language import language_of
 from huayu.types import Verdict
 
 _UNSURE = re.compile(r"know|not sure|unsure|不知道|不确定|不清楚", re.IGNORECASE)
+_GROUND = re.compile(r"^.*背景上?的|\s+(?:on|against|with)\s+an?\s.*$", re.IGNORECASE)
 _A = re.compile("^一[个只条张朵棵辆头匹本把座架艘杯颗]")
 # Answers are read by their first sentence: no before yes, since 没有 holds 有.
 _NO = {"zh": re.compile("没|不是|不能|不在|否|无"), "en": re.compile(r"\b(no|not|none|cannot)\b|n't", re.IGNORECASE)}
@@ -48,8 +49,9 @@ def verdict_on(answer: str, prompt: str, name: str, *, small: bool) -> Verdict:
 
 
 def thing_of(prompt: str) -> str:
-    """The thing by its name: what small models know. The first clause, in Chinese without "a"."""
-    return _A.sub("", re.split("[,，。;；]", prompt.strip())[0].strip())
+    """The thing by its name, which small models know: the first clause without background, in Chinese without "a"."""
+    clause = re.split("[,，。;；]", prompt.strip())[0].strip()
+    return _A.sub("", _GROUND.sub("", clause).strip()) or clause
 
 
 def names_another(answer: str, thing: str, language: str) -> bool:

@@ -47,7 +47,7 @@ def web(
     _look_at_the_door(settings, share=share, login=login is not None)
     from huayu.serving.engine import BatchingEngine
     from huayu.serving.shelf import Shelf
-    from huayu.webui import appearance, build, default_history
+    from huayu.webui import appearance, build, default_history, warm
 
     shelf = Shelf(settings)
     engine = BatchingEngine(shelf, settings.max_queue, settings.max_batch)
@@ -64,6 +64,7 @@ def web(
         quiet=True,
         **appearance(settings, anywhere=share),
     )
+    warm(shelf)
     if not quiet:
         there = shared or local
         print(say(f"The page is at {there} (Ctrl-C ends it).", f"网页地址：{there}（Ctrl-C 结束）。"))

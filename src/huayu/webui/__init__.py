@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from huayu.serving.settings import ServeSettings
     from huayu.serving.shelf import Shelf
 
-__all__ = ["appearance", "build", "default_history", "mount"]
+__all__ = ["appearance", "build", "default_history", "mount", "warm"]
 _HERE = Path(__file__).parent
 
 
@@ -89,3 +90,20 @@ def mount(
 
     page = build(engine, shelf, settings, history=history)
     return gr.mount_gradio_app(app, page, settings.page_path, **appearance(settings))
+
+
+def warm(shelf: Shelf) -> None:
+    """Open what will be asked first, in the background: the chat model, and the painter when it is the small one."""
+    import threading
+
+    from huayu.embedded import EMBEDDED
+    from huayu.errors import HuayuError
+
+    def load() -> None:
+        for card in shelf.listed():
+            first = card.id == shelf.default(card.kind)
+            if first and (card.kind == "chat" or card.id in EMBEDDED):
+                with contextlib.suppress(HuayuError), shelf.use(card.id, card.kind):
+                    """It stays open."""
+
+    threading.Thread(target=load, name="huayu-warm", daemon=True).start()

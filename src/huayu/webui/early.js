@@ -4,20 +4,21 @@
   Object.defineProperty(navigator, "language", { get: () => tag });
   Object.defineProperty(navigator, "languages", { get: () => [tag] });
   const root = () => (window.gradio_config?.root || "").replace(/\/$/, "");
+  const drawer = () => document.getElementById("history");
   const open = (yes) => {
-    document.body.classList.toggle("history-open", yes);
-    document.querySelector(yes ? "#close-history button, button#close-history" : "#open-history button, button#open-history")?.focus();
+    drawer().toggleAttribute("data-open", yes);
+    document.querySelector(yes ? "#close-history" : "#open-history").focus();
   };
   addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    const is = (id) => button.id === id || button.closest(`#${id}`);
+    const is = (id) => button.id === id;
     if (is("switch-language")) {
       const other = tag === "en" ? "zh" : "en";
       document.cookie = `huayu_language=${other}; path=/; max-age=31536000; samesite=lax`;
       location.assign(root() + (other === "zh" ? "/zh" : "/"));
     }
-    if (is("open-history")) open(!document.body.classList.contains("history-open"));
+    if (is("open-history")) open(!drawer().hasAttribute("data-open"));
     if (is("close-history")) open(false);
   });
   // What Gradio has only in English.
@@ -30,7 +31,11 @@
   const rename = (within) => {
     for (const element of within.querySelectorAll?.("[aria-label]") || []) {
       const name = element.getAttribute("aria-label");
-      const better = names[name]?.[tag === "en" ? 0 : 1] || name.replace(/^Select example \d+: /, "");
+      const chinese = tag !== "en";
+      const better = names[name]?.[chinese ? 1 : 0] || name
+        .replace(/^Select example \d+: /, "").replace(/^user's message: /, chinese ? "你：" : "You: ")
+        .replace(/^bot's message: /, chinese ? "模型：" : "Model: ").replace(/a component of type image.*/, chinese ? "图片" : "a picture")
+        .replace(/^Thumbnail (\d+) of (\d+)$/, chinese ? "第 $1 张，共 $2 张" : "Picture $1 of $2");
       if (better !== name) element.setAttribute("aria-label", better);
     }
   };
@@ -38,7 +43,7 @@
     .observe(document.documentElement, { childList: true, subtree: true });
   addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
-    if (document.body.classList.contains("history-open")) open(false);
+    if (drawer()?.hasAttribute("data-open")) open(false);
     else document.querySelector("#box .stop-button, #stop-painting")?.click();
   });
 })();

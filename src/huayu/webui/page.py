@@ -34,7 +34,6 @@ class Page:
     def __init__(self, room: Room, blocks: gr.Blocks) -> None:
         self.room = room
         say = room.say
-        gr.Navbar(visible=False)
         self.saved = gr.BrowserState({}, storage_key="huayu", secret=_SCRAMBLE)
         with gr.Row(elem_id="head"):
             gr.HTML(f"<h1>画语 <span>huayu</span></h1><p>{say('tagline')}</p>", elem_id="brand", container=False)
@@ -89,7 +88,7 @@ class Page:
         kept, changed = [self.saved, self.items], [self.items, self.notice]
         really = _as_js(self.room.say("really"))
         sure = f"(...inputs) => {{ if (!confirm({really})) throw new Error('kept'); return inputs; }}"
-        click = "() => setTimeout(() => document.querySelector('#file a, a#file, a:has(#file)')?.click(), 200)"
+        click = "() => setTimeout(() => document.getElementById('file').click(), 200)"
         for button, fn in ((export_one, self._export), (export_all, self._export_all)):
             button.click(fn, kept, [self.file, self.notice], **QUIET).then(None, None, None, js=click)
         delete_one.click(self._delete, kept, changed, **QUIET)

@@ -138,7 +138,7 @@ class PaintTab:
         listed = [f"{width}×{height}" for width, height in sizes]
         return gr.update(choices=[(self.room.say("model's own"), ""), *listed]), gr.update(visible=can_rank)
 
-    async def _paint(self, prompt: str, saved: Any, *wishes: Any, request: gr.Request) -> Events:
+    async def _paint(self, request: gr.Request, prompt: str, saved: Any, *wishes: Any) -> Events:
         """Paint, let the chat model look where that is wished, keep it."""
         room, say, begin = self.room, self.room.say, time.monotonic()
         key = (request.session_hash, "paint")
@@ -305,10 +305,7 @@ class PaintTab:
         if work.look is not None:
             tries = f" ×{work.tries}" if work.tries > 1 else ""
             rows.append((self._judged(work.look) + tries, _reason(work.look, self.room.language)))
-        rows += [
-            (say("hidden", "")[:-2] if not verdict.allowed else verdict.label, _reason(verdict, self.room.language))
-            for verdict in work.verdicts
-        ]
+        rows += [(say("safety"), _reason(verdict, self.room.language)) for verdict in work.verdicts]
         return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows) + "</dl>"
 
 

@@ -149,7 +149,7 @@ class TalkTab:
     # What people do; each gives {component: what is new}.
 
     async def _asked(
-        self, box: dict[str, Any], talk: Talk | None, saved: Any, *wishes: Any, request: gr.Request
+        self, request: gr.Request, box: dict[str, Any], talk: Talk | None, saved: Any, *wishes: Any
     ) -> Events:
         async for event in self._ask(
             talk or Talk(), box.get("text") or "", box.get("files") or [], saved, wishes, request
@@ -157,14 +157,14 @@ class TalkTab:
             yield event
 
     async def _example(
-        self, talk: Talk | None, saved: Any, *wishes: Any, chosen: gr.SelectData, request: gr.Request
+        self, request: gr.Request, chosen: gr.SelectData, talk: Talk | None, saved: Any, *wishes: Any
     ) -> Events:
         files = [file["path"] if isinstance(file, dict) else file for file in chosen.value.get("files", ())]
         async for event in self._ask(talk or Talk(), chosen.value["text"], files, saved, wishes, request):
             yield event
 
     async def _retry(
-        self, talk: Talk | None, saved: Any, *wishes: Any, chosen: gr.RetryData, request: gr.Request
+        self, request: gr.Request, chosen: gr.RetryData, talk: Talk | None, saved: Any, *wishes: Any
     ) -> Events:
         talk, count = talk or Talk(), _turn(chosen.index)
         said = talk.said[count]
@@ -172,7 +172,7 @@ class TalkTab:
             yield event
 
     async def _edit(
-        self, talk: Talk | None, saved: Any, *wishes: Any, chosen: gr.EditData, request: gr.Request
+        self, request: gr.Request, chosen: gr.EditData, talk: Talk | None, saved: Any, *wishes: Any
     ) -> Events:
         talk, count = talk or Talk(), _turn(chosen.index)
         pictures = list(talk.said[count].pictures)

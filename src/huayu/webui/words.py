@@ -24,8 +24,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     # Talk
     "empty talk": ("## Show me a picture\nand ask what you like about it.", "## 给我看一张图片\n想问什么，尽管问。"),
     "ask": (
-        "Ask about a picture — add one with +, paste it, or drop it here",
-        "问问图片 —— 点 + 添加，或粘贴、拖放到这里",
+        "Ask about a picture — add one with the clip, paste it, or drop it here",
+        "问问图片 —— 点回形针添加，或粘贴、拖放到这里",
     ),
     "question": ("Your question", "你的问题"),
     "conversation": ("Conversation", "对话"),
@@ -91,7 +91,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "score": ("score", "得分"),
     "best of": ("best of", "候选"),
     "not painted": ("This was not painted: {}", "没有画：{}"),
-    "hidden": ("Not shown: {}", "未显示：{}"),
+    "safety": ("Safety", "安全"),
     # History
     "empty history": ("What you talk about and paint is kept here.", "聊过的、画过的都在这里。"),
     "no history": ("Nothing is kept: the history is turned off.", "未保存：历史已关闭。"),
