@@ -92,6 +92,7 @@ class PaintJob:
 
 
 Job = ChatJob | PaintJob
+_MOMENT = 0.004
 
 
 @dataclass(frozen=True)
@@ -282,7 +283,8 @@ class BatchingEngine:
             return [*self._running, *(ticket for waiting in self._waiting.values() for ticket in waiting)]
 
     def _work(self, model: str) -> None:
-        while group := self._next(model):
+        group: list[Ticket] = []
+        while group := self._next(model, many=len(group) > 1):
             begin = time.monotonic()
             try:
                 self._run(model, group)
@@ -295,14 +297,21 @@ class BatchingEngine:
                     self._seconds = (self._seconds + (time.monotonic() - begin) / len(group)) / 2
                     self._changed.notify_all()
 
-    def _next(self, model: str) -> list[Ticket]:
-        """The job that waited longest, and those that can go with it; none when the engine has closed."""
+    def _next(self, model: str, many: bool) -> list[Ticket]:
+        """The job that waited longest, and those that can go with it; none when the engine has closed.
+
+        ``many``: several were answered together just now; who asked them may ask again in a moment.
+        """
         with self._changed:
             waiting = self._waiting[model]
             while not waiting:
                 if self._closing:
                     return []
                 self._changed.wait()
+            if many and len(waiting) < self._max_batch:
+                self._changed.wait_for(lambda: len(waiting) >= self._max_batch, _MOMENT)
+                if not waiting:  # cancelled meanwhile
+                    return self._next(model, many=False)
             first = waiting.popleft()
             group, batch = [first], first.job.batch
             if batch is not None:
