@@ -14,7 +14,7 @@ from huayu.chat.language import is_traditional, language_of_answer, to_simplifie
 from huayu.chat.looking import BRIEFLY
 from huayu.chat.options import ChatOptions
 from huayu.chat.run import ChatReply, Row, Run
-from huayu.chat.second_look import SecondLook, judged, to_confirm, without
+from huayu.chat.second_look import SecondLook, agreed, judged, to_confirm, without
 from huayu.chat.things import Thing, question_whether
 from huayu.errors import Cancelled
 from huayu.runtime.language import language_of
@@ -46,12 +46,12 @@ class _Look:
     settled: bool = False
 
     @property
-    def question(self) -> str:
-        return self.row.typed
+    def traditional(self) -> bool:
+        return is_traditional(self.row.typed)
 
     @property
-    def traditional(self) -> bool:
-        return is_traditional(self.question)
+    def question(self) -> str:
+        return to_simplified(self.row.typed) if self.traditional else self.row.typed
 
     def said(self, reply: ChatReply) -> str:
         """The text in the Chinese that names are known in."""
@@ -182,17 +182,24 @@ class Beyond(Run):
 
     def _asked_again(self, asked: Sequence[tuple[_Look, Thing, Conversation]]) -> list[SecondLook]:
         """The answers to "is there one?", noted in the replies as well."""
-        languages = [language_of(thing.words) for _, thing, _ in asked]
+        cases = [(number, language) for number, (_, thing, _) in enumerate(asked) for language in self._tongues(thing)]
         requests = [
-            (None, question_whether(thing, language, small=self._small), view)
-            for (_, thing, view), language in zip(asked, languages, strict=True)
+            (None, question_whether(asked[number][1], language, small=self._small), asked[number][2])
+            for number, language in cases
         ]
-        answers = []
-        for (look, thing, _), language, reply in zip(asked, languages, self._ask(requests, BRIEFLY), strict=True):
-            answer = judged(thing, reply.text, language, small=self._small)
-            look.reply = replace(_with_usage(look.reply, [reply]), second_look=(*look.reply.second_look, answer))
-            answers.append(answer)
+        said: list[list[SecondLook]] = [[] for _ in asked]
+        for (number, language), reply in zip(cases, self._ask(requests, BRIEFLY), strict=True):
+            look, thing, _ = asked[number]
+            said[number].append(judged(thing, reply.text, language, small=self._small))
+            look.reply = _with_usage(look.reply, [reply])
+        answers = [agreed(own) for own in said]
+        for (look, _, _), answer in zip(asked, answers, strict=True):
+            look.reply = replace(look.reply, second_look=(*look.reply.second_look, answer))
         return answers
+
+    def _tongues(self, thing: Thing) -> Sequence[str]:
+        """The languages to ask in: a small model, whose no is often wrong in one of them, is asked in both."""
+        return ("zh", "en") if self._small and thing.concept else (language_of(thing.words),)
 
     def _settle(self, look: _Look, text: str, seen: Sequence[tiles.Seen] = ()) -> None:
         """The answer is now ``text``."""

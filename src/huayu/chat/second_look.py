@@ -34,7 +34,10 @@ class SecondLook:
 
 def to_confirm(text: str) -> list[Thing]:
     """The things that ``text`` names, each once; at most :data:`MOST_THINGS`."""
-    return list({thing.key: thing for thing in reversed(things_in(text))}.values())[::-1][:MOST_THINGS]
+    first: dict[str, Thing] = {}
+    for thing in things_in(text):
+        first.setdefault(thing.key, thing)
+    return list(first.values())[:MOST_THINGS]
 
 
 def judged(thing: Thing, answer: str, language: str, *, small: bool) -> SecondLook:
@@ -44,6 +47,15 @@ def judged(thing: Thing, answer: str, language: str, *, small: bool) -> SecondLo
     if small and there and names_another(answer, name, language):
         there = False
     return SecondLook(thing.words, question_whether(thing, language, small=small), answer, there)
+
+
+def agreed(looks: Sequence[SecondLook]) -> SecondLook:
+    """Several answers about one thing as one: only what all deny is not there."""
+    there = True if any(look.there for look in looks) else False if all(look.there is False for look in looks) else None
+    question, answer = (
+        " / ".join(texts) for texts in zip(*((look.question, look.answer) for look in looks), strict=True)
+    )
+    return SecondLook(looks[0].thing, question, answer, there)
 
 
 def without(text: str, denied: Collection[str]) -> str:
