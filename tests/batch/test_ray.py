@@ -1,4 +1,4 @@
-"""The same job on two Ray workers of this machine, one killed on the way. Ray is large, so it is not in the test set."""
+"""The same job on two Ray workers of this machine, one killed on the way. Ray is not in the test set: it is large."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_two_ray_workers_one_killed(tmp_path: Path) -> None:
     assert (report.rows, report.errors) == (24, 2)
     assert once_each(job.output, 24)
     assert not list(job.output.glob(".*"))
-    assert {row["answers"][0]["text"] for row in read(job.output, "results")} == {"图里有一只狗。"}
+    assert {row["answers"][0]["text"] for row in read(job.output, "results")} == {"这是一只狗。"}
     assert not actors()
     job = Job("ask", (file,), tmp_path / "out2", loading={"device": "cpu"}, shard_size=2, stop_on_error=True)
     with pytest.raises(ImageError, match="nowhere"):

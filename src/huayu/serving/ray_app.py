@@ -113,9 +113,16 @@ class RayEngine:
             self._asking -= 1
         ticket = Ticket(job)
         task = asyncio.get_running_loop().create_task(_hand_on(events, ticket))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                events.cancel()
+                ticket.end(error=Cancelled())
+
         self._tasks.add(task)
         self._rows += 1
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
         ticket.on_cancel = lambda: _cancel(task)
         return ticket
 
@@ -156,11 +163,8 @@ async def _hand_on(events: Any, ticket: Ticket) -> None:
                 ticket.end(event[0])
             else:
                 ticket.put(event)
-    except asyncio.CancelledError:
-        events.cancel()
-        ticket.end(error=Cancelled())
-    except Exception as problem:  # whatever Ray calls it: the replica is not there any more
-        ticket.end(error=_lost(problem))
+    except Exception as problem:  # whatever Ray calls it: cancelled, or the replica is not there any more
+        ticket.end(error=Cancelled() if ticket.cancelled.is_set() else _lost(problem))
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
