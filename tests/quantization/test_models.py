@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -81,6 +83,28 @@ def test_quantised_while_loading_it_is_the_same_and_needs_no_whole_copy(model, t
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert opened.config.quantization_bit == 4
+
+
+def test_packed_tensors_are_made_where_they_stay(model, tmp_path):
+    model.half().save_pretrained(tmp_path)
+    made: list[int] = []
+
+    def watched(plan: Blueprint) -> Blueprint:
+        plan = while_loading(4)(plan)
+        for key, entry in plan.tensors.entries.items():
+            if entry.own:
+
+                def read(entry=entry):
+                    made.append((tensor := entry.read()).data_ptr())
+                    return tensor
+
+                plan.tensors.entries[key] = replace(entry, read=read)
+        return plan
+
+    opened = open_model(locate(tmp_path), torch.float16, prepare=watched).model
+    packed = [module.weight.data_ptr() for module in opened.modules() if isinstance(module, QuantizedLinear)]
+    assert len(packed) == 8
+    assert sorted(packed) == sorted(made)
 
 
 def published_names(state, keymap):

@@ -15,7 +15,7 @@ from huayu.checkpoints.report import KeyReport, account
 from huayu.errors import CheckpointError
 
 Progress = Callable[[int, int], None]
-_PIECE = 2**25  # numbers copied at a time
+_PIECE = 2**22  # numbers copied at a time: so many are in memory twice
 
 
 def load_into(
@@ -103,7 +103,7 @@ def _materialise(
         raise CheckpointError(
             f"{key} is {source.dtype}, the model wants {dtype}.", f"{key} 的类型是 {source.dtype}，模型需要 {dtype}。"
         )
-    if mmap and device.type == "cpu" and source.dtype == dtype:
+    if (mmap or tensors.entries[key].own) and device.type == "cpu" and source.dtype == dtype:
         value = source
     else:
         value = torch.empty(source.shape, dtype=dtype, device=device)

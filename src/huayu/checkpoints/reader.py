@@ -28,12 +28,16 @@ _MADV_DONTNEED = 4
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor that has not been read yet. ``computed``: reading it makes a tensor in memory, not a mapped one."""
+    """One tensor that has not been read yet. ``computed``: reading it makes a tensor in memory, not a mapped one.
+
+    ``own``: and nothing else has it, so that whoever reads it may keep it.
+    """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
     computed: bool = False
+    own: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -19,7 +19,7 @@ from huayu.quantization.rows import packed_shape, quantize_rows
 from huayu.quantization.scopes import Part, Scope, parse_bits, scope_of
 
 Packed = QuantizedLinear | QuantizedEmbedding
-_PIECE = 2**26  # numbers read at a time
+_PIECE = 2**22  # numbers read at a time
 
 
 def quantize_model(model: nn.Module, bits: int | str, scope: str | Scope = "published") -> nn.Module:
@@ -92,7 +92,7 @@ def quantizing(plan: Blueprint, bits: int | str, scope: str | Scope = "published
             entries[key] = entry
             continue
         layer, rows = made[name], _Rows(tensors, key, made[name].bits)
-        entries[key] = Entry(tuple(layer.weight.shape), layer.weight.dtype, rows.packed, computed=True)
+        entries[key] = Entry(tuple(layer.weight.shape), layer.weight.dtype, rows.packed, computed=True, own=True)
         scale = (plan.keymap and plan.keymap.to_published(f"{name}.weight_scale")) or f"{key}_scale"
         entries[scale] = Entry(tuple(layer.weight_scale.shape), layer.weight_scale.dtype, rows.scale, computed=True)
         rules.append((scale, f"{name}.weight_scale"))
