@@ -19,7 +19,8 @@ from huayu.errors import ImageError, PictureTooLarge
 from huayu.serving import errors
 from huayu.serving.app import create_app
 from huayu.serving.guard import guard
-from huayu.serving.limits import Refusal, check, open_picture
+from huayu.serving.limits import check, open_picture
+from huayu.serving.refusals import Refusal
 from huayu.serving.settings import ServeSettings
 from tests.serving.asgi import LEAVE, WAIT_AND_LEAVE, Answer, ask, get, post
 
@@ -155,6 +156,33 @@ def test_when_closing_what_runs_goes_on_and_what_comes_is_sent_away(app: FastAPI
     assert (late.status, late.error["code"], "retry-after" in late.headers) == (503, "closing", True)
     assert early.status == 200
     assert get(app, "/health").status == 503  # whoever shares out the load looks here
+
+
+def test_what_is_not_done_by_then_is_told_so(app: FastAPI) -> None:
+    async def cut() -> Answer:
+        running = asyncio.ensure_future(wait_for(app, 30))
+        await asyncio.sleep(0.05)
+        app.state.gate.cut()
+        return await running
+
+    answer = asyncio.run(cut())
+    assert (answer.status, answer.error["code"]) == (503, "closing")
+    assert app.state.ended == ["cancelled"]
+
+
+def test_pages_of_other_sites_cannot_make_a_browser_ask() -> None:
+    app = waiting_app(ServeSettings(cors_origins=("https://friend.example",)))
+    for origin, site, status in (
+        ("http://localhost", None, 200),
+        ("https://evil.example", None, 403),
+        ("null", None, 403),
+        ("https://evil.example", "cross-site", 403),
+        ("http://localhost", "same-origin", 200),
+        ("http://localhost:9", "same-site", 403),
+        ("https://friend.example", "cross-site", 200),
+    ):
+        headers = {"origin": origin, **({"sec-fetch-site": site} if site else {})}
+        assert asyncio.run(wait_for(app, headers=headers)).status == status, headers
 
 
 def test_caps_on_numbers_name_the_cap_and_the_field() -> None:

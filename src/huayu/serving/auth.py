@@ -11,7 +11,8 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from huayu.serving.limits import Refusal, is_page, refuse
+from huayu.serving.limits import is_page
+from huayu.serving.refusals import Refusal, refuse
 from huayu.serving.settings import ServeSettings
 
 OPEN = frozenset({"/health"})

@@ -3,54 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import anyio
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from huayu.data.pictures import MAX_PIXELS, decode_picture, picture_size
 from huayu.errors import ImageError, PictureTooLarge
-from huayu.serving import errors
+from huayu.serving.refusals import Refusal, closing, refuse, too_late, too_long
 from huayu.serving.settings import ServeSettings
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
-LINGER_SECONDS = 2.0
 _BYTES_PER_PIXEL = 3
-
-
-class Refusal(errors.BadRequest):
-    """A request is over a cap, comes at a bad time, or without a key."""
-
-    def __init__(self, status: int, code: str, en: str, zh: str, *, param: str | None = None, retry_after: float = 0):
-        super().__init__(en, zh, param=param, code=code, status=status)
-        kinds = {401: "authentication_error", 408: "timeout_error", 429: "rate_limit_error", 503: "server_error"}
-        self.kind = kinds.get(status, self.kind)
-        if status == 401:
-            self.headers["WWW-Authenticate"] = "Bearer"
-        if status in (429, 503):
-            self.headers["Retry-After"] = str(max(1, round(retry_after)))
 
 
 @dataclass
 class Gate:
-    """What one process is doing: requests running, bytes they hold; ``closing``: no new ones."""
+    """What one process is doing: requests running (not the page's), bytes held; ``closing``: no new ones."""
 
     max_bytes: int
-    running: int = 0
     held: int = 0
     closing: bool = False
+    requests: set[_Request] = field(default_factory=set)
     decoders: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))
+
+    @property
+    def running(self) -> int:
+        return len(self.requests)
+
+    def cut(self) -> None:
+        """End what is still running: 503, or the end of a stream."""
+        for request in self.requests:
+            request.stop(closing())
 
 
 _current: ContextVar[_Request | None] = ContextVar("request", default=None)
@@ -151,16 +145,17 @@ class _Request:
         message = await self._receive()
         if not self.finished:
             self.gone = True
-            self._stop()
+            self.stop()
         return message
 
     async def _end(self, why: Refusal) -> None:
         """Does not come back: the clock cancels whoever waits. Not raised, since frameworks catch what is."""
-        self.why = why
-        self._stop()
+        self.stop(why)
         await asyncio.Event().wait()
 
-    def _stop(self) -> None:
+    def stop(self, why: Refusal | None = None) -> None:
+        """Cancel what is done for it."""
+        self.why = self.why or why
         if self.clock is not None and not self.clock.expired():
             self.clock.reschedule(asyncio.get_running_loop().time())
 
@@ -182,7 +177,8 @@ class Limits:
         request = _Request(self.gate, self.settings, receive, send)
         token = _current.set(request)
         page = is_page(scope, self.settings)  # its event streams stay open as long as it is looked at
-        self.gate.running += not page
+        if not page:
+            self.gate.requests.add(request)
         try:
             async with asyncio.timeout(None if page else self.settings.request_timeout_s) as request.clock:
                 await self.app(scope, request.receive, request.send)
@@ -195,49 +191,36 @@ class Limits:
                 rest = None if request.whole else receive
                 await refuse(request.why or too_late(self.settings), scope, rest, send)
         finally:
-            self.gate.running -= not page
+            self.gate.requests.discard(request)
             _current.reset(token)
             request.close()
 
     def _at_the_door(self, scope: Scope) -> Refusal | None:
         if self.gate.closing:
-            return Refusal(503, "closing", "The server is closing.", "服务正在关闭。", retry_after=5)
-        length = Headers(scope=scope).get("content-length", "0")
+            return closing()
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > self.settings.max_body_bytes:
             return too_long(self.settings)
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and self._is_another_sites(headers):
+            return Refusal(403, "cross_site", "Other sites' pages may not ask this.", "不接受其他网站页面的请求。")
         return None
+
+    def _is_another_sites(self, headers: Headers) -> bool:
+        """What a browser says of a page of another site, which could make it ask without being allowed to look."""
+        origin = headers.get("origin")
+        if origin in (None, *self.settings.cors_origins) or "*" in self.settings.cors_origins:
+            return False
+        fetch_site = headers.get("sec-fetch-site")
+        if fetch_site is not None:
+            return fetch_site not in ("same-origin", "none")
+        return urlsplit(origin).netloc != headers.get("host")
 
 
 def is_page(scope: Scope, settings: ServeSettings) -> bool:
     """True for what belongs to the page."""
     path: str = scope["path"]
     return path == settings.page_path or path.startswith(settings.page_path.rstrip("/") + "/")
-
-
-def too_long(settings: ServeSettings) -> Refusal:
-    """The body is over the cap."""
-    cap = settings.max_body_bytes
-    return Refusal(413, "body_too_large", f"The request is over the cap of {cap} bytes.", f"请求超过 {cap} 字节上限。")
-
-
-def too_late(settings: ServeSettings) -> Refusal:
-    """The deadline has passed."""
-    seconds = f"{settings.request_timeout_s:g}"
-    said_en, said_zh = f"The request was not finished after {seconds} s.", f"请求在 {seconds} 秒内未能完成。"
-    return Refusal(408, "deadline_exceeded", said_en, said_zh)
-
-
-async def refuse(refusal: Refusal, scope: Scope, rest: Receive | None, send: Send) -> None:
-    """Send it and close the connection. A client still sending the ``rest`` gets a moment to notice."""
-    status, content, headers = errors.described(refusal, errors.language(Request(scope)))
-    response = JSONResponse(content, status, {**headers, "Connection": "close"})
-    await send({"type": "http.response.start", "status": status, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            while rest is not None and (await rest()).get("more_body", False):
-                """Thrown away."""
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def install(app: Starlette, settings: ServeSettings) -> None:

@@ -122,6 +122,7 @@ def draining(gate: Gate, seconds: float) -> Iterator[None]:
         end = time.monotonic() + seconds
         while gate.running and time.monotonic() < end:
             await asyncio.sleep(0.05)
+        gate.cut()
         pass_on(number, None)
 
     tasks = []

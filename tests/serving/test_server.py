@@ -1,0 +1,238 @@
+"""One real server with two workers, on loopback: slow clients, twice the load it can take, a killed worker, SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import psutil
+import pytest
+
+from huayu.errors import OptionError
+from huayu.serving.server import HEADER_SECONDS, serve
+from huayu.serving.settings import ServeSettings
+
+KEY = {"Authorization": "Bearer test-key"}
+QUEUE, BATCH, WORKERS = 4, 2, 2
+PATIENCE = 300  # seconds for starts on a machine that does much else
+CHAT = {
+    "model": "huayu-chat-mini",
+    "messages": [{"role": "user", "content": "Hello"}],
+    "max_tokens": 8,
+    "temperature": 0,
+}
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    slow: list[socket.socket] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def workers(self) -> list[int]:
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child.pid)
+        return sorted(found)
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, headers=KEY, timeout=120, trust_env=False, **options)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    log = tmp_path_factory.mktemp("server") / "log"
+    port = free_port()
+    command = (
+        f"serve --port {port} --workers {WORKERS} --max-queue {QUEUE} --max-batch {BATCH} --preload --drain {PATIENCE}"
+    )
+    source = str(Path(__file__).parents[2] / "src")
+    env = {**os.environ, "HUAYU_API_KEYS": "test-key", "PYTHONPATH": source, "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-m", "huayu", *command.split()], env=env, stderr=file, stdout=file)
+    running = Running(process, port, log)
+    try:
+        ready(running, WORKERS)
+        yield running
+    finally:
+        for connection in running.slow:
+            connection.close()
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+        process.wait(10)
+
+
+def ready(server: Running, starts: int) -> None:
+    """Until workers have started so many times."""
+    end = time.monotonic() + PATIENCE
+    while server.log.read_bytes().count(b"Application startup complete") < starts:
+        assert server.process.poll() is None, server.log.read_text()
+        assert time.monotonic() < end, server.log.read_text()
+        time.sleep(0.1)
+
+
+def test_slow_heads_and_bodies_do_not_keep_others_waiting(server: Running) -> None:
+    body = b"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer test-key\r\nContent-Length: 900\r\n\r\n{"
+    for number in range(20):
+        connection = socket.create_connection(("127.0.0.1", server.port))
+        connection.sendall(b"POST / HTTP/1.1\r\nHost:" if number % 2 else body)
+        server.slow.append(connection)  # looked at again below, when they must have been given up
+
+    async def ask() -> httpx.Response:
+        async with server.client() as client:
+            return await client.post("/v1/chat/completions", json=CHAT)
+
+    assert asyncio.run(ask()).status_code == 200
+
+
+async def closed_loop(client: httpx.AsyncClient, seconds: float, count: int) -> float:
+    """Answers a second that so many clients get, each asking again when it is answered."""
+    end, done = time.monotonic() + seconds, 0
+
+    async def one() -> None:
+        nonlocal done
+        while time.monotonic() < end:
+            done += (await client.post("/v1/chat/completions", json=CHAT)).status_code == 200
+
+    begin = time.monotonic()
+    await asyncio.gather(*(one() for _ in range(count)))
+    return done / (time.monotonic() - begin)
+
+
+def test_twice_the_load_is_half_answered_in_time_and_half_sent_away(server: Running) -> None:
+    async def overload() -> tuple[float, list[tuple[int, float, httpx.Headers]]]:
+        async with server.client(limits=httpx.Limits(max_connections=200)) as client:
+            able = await closed_loop(client, 2, WORKERS * BATCH)
+            seen: list[tuple[int, float, httpx.Headers]] = []
+
+            async def one() -> None:
+                begin = time.monotonic()
+                answer = await client.post("/v1/chat/completions", json=CHAT)
+                seen.append((answer.status_code, time.monotonic() - begin, answer.headers))
+
+            pause = 1 / (2 * able + 5)
+            tasks = []
+            for _ in range(min(400, int(4 / pause))):
+                tasks.append(asyncio.create_task(one()))
+                await asyncio.sleep(pause)
+            await asyncio.gather(*tasks)
+            return able, seen
+
+    able, seen = asyncio.run(overload())
+    assert {status for status, *_ in seen} == {200, 429}, Counter(status for status, *_ in seen)
+    accepted = sorted(seconds for status, seconds, _ in seen if status == 200)
+    refused = [headers for status, _, headers in seen if status == 429]
+    assert all(int(headers["retry-after"]) >= 1 for headers in refused)
+    # Nobody waits for more than a full queue and the batch before it, whatever is asked in all.
+    longest = (QUEUE + 2 * BATCH) * WORKERS / able
+    assert accepted[int(0.99 * (len(accepted) - 1))] < 3 * longest + 2, (able, accepted[-5:])
+    print(f"{able:.1f}/s, of {len(seen)} answered {len(accepted)}, p99 {accepted[int(0.99 * len(accepted)) - 1]:.2f} s")
+
+
+def test_a_killed_worker_costs_its_requests_and_comes_back(server: Running) -> None:
+    before = server.workers()
+    assert len(before) == WORKERS
+
+    async def under_load() -> Counter[str]:
+        seen: Counter[str] = Counter()
+        end = time.monotonic() + 4
+
+        async def one() -> None:
+            while time.monotonic() < end:
+                async with server.client() as client:
+                    try:
+                        seen[str((await client.post("/v1/chat/completions", json=CHAT)).status_code)] += 1
+                    except httpx.TransportError:
+                        seen["broken"] += 1
+
+        async def kill() -> None:
+            await asyncio.sleep(1)
+            os.kill(before[0], signal.SIGKILL)
+
+        await asyncio.gather(kill(), *(one() for _ in range(6)))
+        return seen
+
+    seen = asyncio.run(under_load())
+    assert set(seen) <= {"200", "429", "broken"}
+    assert seen["200"] > 0  # the other one went on
+    ready(server, WORKERS + 1)
+    after = server.workers()
+    assert len(after) == WORKERS
+    assert before[0] not in after
+    assert before[1] in after
+
+
+def test_slow_clients_have_been_given_up(server: Running) -> None:
+    for connection in server.slow[1::2]:
+        connection.settimeout(HEADER_SECONDS + 20)
+        with_answer = b""
+        try:
+            while block := connection.recv(1000):
+                with_answer += block
+        except ConnectionResetError:
+            """Its worker was killed."""
+            continue
+        assert not with_answer or with_answer.startswith(b"HTTP/1.1 408")
+
+
+def test_sigterm_lets_answers_finish_and_sends_new_ones_away(server: Running) -> None:
+    for connection in server.slow:
+        connection.close()
+
+    async def drained() -> tuple[list[httpx.Response], httpx.Response]:
+        async with server.client(limits=httpx.Limits(max_keepalive_connections=0)) as client:
+            painting = {"prompt": "an apple", "steps": 20, "seed": 1}
+            begin = time.monotonic()
+            await client.post("/v1/images/generations", json=painting)
+            painting["steps"] = min(1000, int(20 * 5 / (time.monotonic() - begin)))  # some five seconds
+            running = asyncio.create_task(client.post("/v1/images/generations", json=painting))
+            await asyncio.sleep(1)
+            assert not running.done()
+            server.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(1.5)
+            late = [await client.post("/v1/chat/completions", json=CHAT) for _ in range(3)]
+            return late, await running
+
+    late, early = asyncio.run(drained())
+    assert early.status_code == 200
+    assert early.json()["data"][0]["b64_json"]
+    assert [answer.status_code for answer in late] == [503] * 3
+    assert all("retry-after" in answer.headers for answer in late)
+    assert server.process.wait(PATIENCE) == 0
+    assert b"Traceback" not in server.log.read_bytes()
+
+
+def test_without_a_key_it_stays_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OptionError) as caught:
+        serve(ServeSettings(host="0.0.0.0"))
+    assert "HUAYU_API_KEYS" in caught.value.en
+    assert "HUAYU_API_KEYS" in caught.value.zh
