@@ -12,6 +12,7 @@ import torch
 
 from huayu.chat import load_chat
 from huayu.checkpoints.convert import convert
+from huayu.cli.convert import run as convert_command
 from huayu.errors import CheckpointError, ModelError
 from huayu.training.finetune.stage import FinetuneStage
 from huayu.training.loop import LoopSettings, train
@@ -72,6 +73,31 @@ def test_what_was_learnt_opens_again(
     assert torch.allclose(pixels_and_logits(opened.backend.model, batch), learnt, atol=2e-5)  # type: ignore[attr-defined]
     before = pixels_and_logits(load_chat(base, dtype="float32").backend.model, batch)  # type: ignore[attr-defined]
     assert not torch.allclose(before, learnt, atol=1e-4)
+
+
+def test_convert_puts_an_adapter_into_the_weights(tiny_chat_folder: Path, few: dict[str, str], tmp_path: Path) -> None:
+    made = stage(tiny_chat_folder, **few)
+    folder = train(made, settings(tmp_path / "run"))
+    convert_command(str(folder / "model"), tmp_path / "merged", dtype="float32", max_shard_size="1GB", vocab=None,
+                    to=None, fingerprint=False, quiet=True)  # fmt: skip
+    batch = made.batch(0, 2)
+    merged = load_chat(tmp_path / "merged", dtype="float32").backend.model  # type: ignore[attr-defined]
+    assert torch.allclose(
+        pixels_and_logits(merged, batch), pixels_and_logits(made.backend.model.eval(), batch), atol=2e-5
+    )
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_qlora_packs_the_blocks_and_learns_beside_them(few: dict[str, str], tmp_path: Path) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="needs the extra quant")
+    made = stage("huayu-chat-mini", method="qlora", **few)
+    folder = train(made, settings(tmp_path / "run", steps=8, evaluate_every=2, learning_rate=3e-3))
+    packed = [m for m in made.backend.model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(packed) == 7 * made.backend.model.config.text_config.num_hidden_layers
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+    losses = [row["evaluation"]["loss"] for row in rows if "evaluation" in row]
+    assert losses[-1] < 0.8 * losses[0]
+    assert load_chat(folder / "model").ask(EXAMPLE / "rain1.png", "这是什么？").text
 
 
 def test_only_the_method_s_parameters_learn(tiny_chat_folder: Path) -> None:

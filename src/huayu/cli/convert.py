@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from huayu.checkpoints.convert import Converted, convert
 from huayu.checkpoints.find import read_config
@@ -33,8 +35,15 @@ def run(
 
     ``bits``: quantise while reading. ``fingerprint``: record one in a VisualGLM folder, if it fits into memory.
     """
+    from huayu.checkpoints.adapters import find_adapter
     from huayu.quantization import while_loading
 
+    if find_adapter(source):
+        with TemporaryDirectory(dir=target.absolute().parent, prefix=".huayu-") as aside:
+            merge(source, Path(aside), dtype=dtype, vocab=vocab)
+            settings = {"dtype": dtype, "max_shard_size": max_shard_size, "vocab": vocab, "to": to, "bits": bits}
+            run(aside, target, **settings, scope=scope, fingerprint=fingerprint, quiet=quiet)  # type: ignore[arg-type]
+        return
     prepare = while_loading(bits, scope) if bits else None
     label = say("Quantising", "量化") if bits else say("Converting", "转换")
     with loading_bar(visible=not quiet, label=label) as progress:
@@ -50,6 +59,15 @@ def run(
     print(done.report)
     for en, zh in notes:
         print(say(en, zh))
+
+
+def merge(adapter: str, folder: Path, *, dtype: str | None, vocab: Path | None) -> None:
+    """Write the adapter's model into ``folder``, with what it learnt in its weights."""
+    from huayu.chat import load_chat
+
+    backend: Any = load_chat(adapter, device="cpu", dtype=dtype, vocab=vocab).backend
+    backend.model.save_pretrained(folder)
+    backend.processor.save_pretrained(folder)
 
 
 def record(done: Converted, *, quiet: bool) -> list[tuple[str, str]]:

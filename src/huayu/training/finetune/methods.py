@@ -17,6 +17,7 @@ METHODS: tuple[Method, ...] = ("lora", "dora", "qlora", "ptuning", "full")
 # Of both families: the linears of the language model's blocks; the eye with what hands its states on.
 _LANGUAGE = re.compile(r"language_model\.model\.layers\.(\d+)\..+")
 _VISION = re.compile(r"(vision_encoder|vision_model|qformer|projector|query_tokens|vision).*")
+_BLOCK = 64  # numbers that share a scale in NF4
 
 
 def prepare(
@@ -89,7 +90,7 @@ def _pack(model: nn.Module) -> None:
     import bitsandbytes
 
     for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear) and _LANGUAGE.fullmatch(name):
+        if isinstance(module, nn.Linear) and _LANGUAGE.fullmatch(name) and not module.in_features % _BLOCK:
             weight = module.weight.detach()
             packed = bitsandbytes.nn.Linear4bit(
                 module.in_features, module.out_features, module.bias is not None, weight.dtype, quant_type="nf4"
