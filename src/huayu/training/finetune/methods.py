@@ -89,10 +89,16 @@ def _pack(model: nn.Module) -> None:
     require("bitsandbytes", "quant")
     import bitsandbytes
 
+    class Linear4bit(bitsandbytes.nn.Linear4bit):
+        """Always as in training: evaluated on a CPU it would pack its weights anew, in a form without a gradient."""
+
+        def train(self, mode: bool = True) -> Linear4bit:  # noqa: ARG002 (the library's signature)
+            return super().train(True)
+
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear) and _LANGUAGE.fullmatch(name) and not module.in_features % _BLOCK:
             weight = module.weight.detach()
-            packed = bitsandbytes.nn.Linear4bit(
+            packed = Linear4bit(
                 module.in_features, module.out_features, module.bias is not None, weight.dtype, quant_type="nf4"
             )
             packed.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
