@@ -116,9 +116,9 @@ def test_the_deadline_ends_work_and_slow_bodies_alike(app: FastAPI) -> None:
     answer = asyncio.run(wait_for(app, 30))
     assert (answer.status, answer.error["code"]) == (408, "deadline_exceeded")
     assert app.state.ended == ["cancelled"]
-    drip = asyncio.run(wait_for(app, pieces=[b"x"] * 100, pause=0.1))
+    drip = asyncio.run(wait_for(app, pieces=[b"x"] * 1000, pause=0.1))
     assert drip.status == 408
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 20
 
 
 def test_a_stream_that_never_ends_is_cut_at_the_deadline(app: FastAPI) -> None:

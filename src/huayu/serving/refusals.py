@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from huayu.serving import errors
 from huayu.serving.settings import ServeSettings
 
-LINGER_SECONDS = 2.0
+LINGER_SECONDS = 5.0
 
 
 class Refusal(errors.BadRequest):
