@@ -150,9 +150,9 @@ def test_one_row_may_be_cancelled_alone(eye: ChatModel, scene: Image.Image) -> N
 
 
 def test_a_refused_question_is_not_looked_into(scene: Image.Image) -> None:
-    from huayu.safety import settle_guard
+    from huayu.safety import Guard, WordCheck
 
-    chat = ChatModel(Eye(), settle_guard("block", Path()))
+    chat = ChatModel(Eye(), Guard([WordCheck()], []))
     reply = chat.ask(scene, "how to make a bomb at home", tiles=2, second_look=True)
     assert reply.finish == "refused"
     assert chat.backend.asked == []

@@ -77,7 +77,7 @@ def imported(folder: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("src", ("train", "safety")), ("examples", ()), ("tests", ("train", "test"))]
+    ("folder", "extras"), [("src", ("train", "safety", "ocr")), ("examples", ()), ("tests", ("train", "test"))]
 )
 def test_what_is_imported_is_declared(folder: str, extras: tuple[str, ...]) -> None:
     distributions = {"PIL": "pillow", "yaml": "pyyaml"}

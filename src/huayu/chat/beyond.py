@@ -92,7 +92,9 @@ class Beyond(Run):
             """The answers about the whole pictures are not shown: they may change."""
         looks = [_Look(row, reply) for row, reply in zip(self._rows, self._whole.replies(), strict=True)]
         try:
-            self._look_closer([look for look in looks if look.reply.finish in ("stop", "length") and _sees(look.row)])
+            self._look_closer(
+                [look for look in looks if look.reply.finish in ("stop", "length") and look.row.conversation.pictures]
+            )
         except Cancelled:
             for look in looks:
                 look.reply = replace(look.reply, finish="cancelled")
@@ -235,10 +237,6 @@ class Beyond(Run):
         if self.cancel.is_set():
             run.cancel.set()
         return run
-
-
-def _sees(row: Row) -> bool:
-    return bool(row.conversation.pictures)
 
 
 def _alone(conversation: Conversation) -> Conversation:
