@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 import time
-from itertools import product
+from itertools import islice, product
 from statistics import median
 from typing import Any
 
@@ -25,8 +25,8 @@ def figures(quick: bool = False, model: str | None = None) -> dict[str, Any]:
     return figures_of("benchmarks.concurrency", 1 if quick else 5, *([] if model is None else [model]))
 
 
-def measure(rounds: int, model: str | None) -> dict[str, Any]:
-    """Medians of ``rounds``, after one that is not counted."""
+def measure(rounds: int, model: str | None, count: int = 16) -> dict[str, Any]:
+    """Medians of ``rounds``, after one that is not counted; ``count`` questions."""
     from huayu.chat import load_chat
     from huayu.serving.engine import BatchingEngine
     from huayu.serving.settings import ServeSettings
@@ -40,7 +40,7 @@ def measure(rounds: int, model: str | None) -> dict[str, Any]:
         engine = BatchingEngine(shelf, settings.max_queue, settings.max_batch)
         for number in range(rounds + 1):
             for place, name in enumerate(taken):
-                rate = await _tokens_per_second(engine, 2 * number + place, at_once=name == "at_once")
+                rate = await _tokens_per_second(engine, 2 * number + place, count, at_once=name == "at_once")
                 taken[name] += [rate] if number else []
         await engine.drain(1)
 
@@ -56,13 +56,13 @@ def measure(rounds: int, model: str | None) -> dict[str, Any]:
     }
 
 
-async def _tokens_per_second(engine: Any, number: int, *, at_once: bool) -> float:
+async def _tokens_per_second(engine: Any, number: int, count: int, *, at_once: bool) -> float:
     """``number`` makes the pictures new."""
     from huayu.chat.options import ChatOptions
     from huayu.serving.engine import ChatJob
 
     options = ChatOptions(search="greedy", max_new_tokens=32)
-    pairs = enumerate(product(PICTURES, QUESTIONS))
+    pairs = islice(enumerate(product(PICTURES, QUESTIONS)), count)
     jobs = [ChatJob("chat", asked, (_new(name, number, place),), None, options) for place, (name, asked) in pairs]
     begin = time.perf_counter()
     if at_once:
