@@ -49,6 +49,8 @@ _SINGLE = {
     "chat_answer_seconds": ("an answer about a new picture, warm", "s"),
     "chat_tokens_per_second": ("tokens of answers, pictures and prompts included", "/s"),
     "chat_peak_rss_mb": ("memory of that process at its peak, libraries included", "MiB"),
+    "concurrency16_speedup": ("16 questions at once through the server's engine, over one after the other", "×"),
+    "concurrency16_tokens_per_second": ("the same, tokens of all answers", "/s"),
     "paint_seconds": ("a picture of the model inside, warm", "s"),
     "paint_first_seconds": ("cold start to the first picture", "s"),
     "paint_peak_rss_mb": ("memory of that process at its peak, libraries included", "MiB"),
