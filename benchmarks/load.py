@@ -51,7 +51,7 @@ def measure_here(path: Path, dtype_name: str | None, mmap: bool) -> Figures:
 
     dtype = getattr(torch, dtype_name) if dtype_name else None
     before = _anonymous()
-    with _Peak() as peak:
+    with Peak() as peak:
         start, cpu_start = time.perf_counter(), time.process_time()
         opened = open_model(locate(path), dtype, mmap=mmap, progress=peak.look)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
@@ -71,10 +71,10 @@ def measure_here(path: Path, dtype_name: str | None, mmap: bool) -> Figures:
     }
 
 
-class _Peak:
+class Peak:
     """Watches anonymous memory from a thread; ``value`` is the most it saw, in bytes."""
 
-    def __enter__(self) -> _Peak:
+    def __enter__(self) -> Peak:
         self.value = _anonymous()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)

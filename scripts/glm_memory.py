@@ -1,8 +1,9 @@
-"""Memory at its peak while VisualGLM-6B is loaded and quantised: ``python scripts/glm_memory.py [--bits 4] [--scope lean]``.
+"""Memory at its peak while VisualGLM-6B is loaded: ``python scripts/glm_memory.py [--bits 4] [--scope lean]``.
 
 The published shape with random numbers, of which one table's worth lies in a file of 1.1 GB (a temporary one, unless
 ``--file`` names it) that every tensor is cut from: mapped, as a checkpoint is. Prints one JSON object; ``peak_gb`` is
-of the whole process, ``before_gb`` of it before anything is loaded. Linux only.
+of the whole process, ``peak_anonymous_gb`` of its own pages, without those of files that the kernel may drop, such as
+libraries; ``before_gb`` of the process before anything is loaded. Linux only.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch  # noqa: E402 (the checkout comes first)
 from torch import Tensor  # noqa: E402
 
 from benchmarks.gpu.setting import GLM_FULL, GLM_TINY  # noqa: E402
+from benchmarks.load import Peak  # noqa: E402
 from huayu.checkpoints.find import Source  # noqa: E402
 from huayu.checkpoints.loading import load_into  # noqa: E402
 from huayu.checkpoints.opening import Blueprint  # noqa: E402
@@ -48,7 +50,8 @@ def measure(bits: int, scope: str, tiny: bool, file: Path) -> dict[str, float | 
     before, start = _resident(), time.process_time()
     plan = Blueprint(source, "visualglm", model, LazyTensors(entries, (file,)), None)
     plan = quantizing(plan, bits, scope) if bits < 16 else plan
-    load_into(plan.model, plan.tensors, plan.keymap, torch.float16)
+    with Peak() as peak:
+        load_into(plan.model, plan.tensors, plan.keymap, torch.float16, progress=peak.look)
     held = sum(tensor.nbytes for tensor in (*plan.model.parameters(), *plan.model.buffers()))
     return {
         "bits": bits,
@@ -56,6 +59,7 @@ def measure(bits: int, scope: str, tiny: bool, file: Path) -> dict[str, float | 
         "cpu_seconds": round(time.process_time() - start, 1),
         "before_gb": round(before / 1e9, 3),
         "weights_gb": round(held / 1e9, 3),
+        "peak_anonymous_gb": round(peak.value / 1e9, 3),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 3),
     }
 
