@@ -26,7 +26,7 @@ def check_docs() -> ModuleType:
 
 
 def command_lines(page: Path) -> list[list[str]]:
-    lines = [line for _, _, code in check_docs().blocks(page) for line in code.splitlines()]
+    lines = [line for _, _, code in check_docs().blocks(page) for line in code.replace("\\\n", " ").splitlines()]
     lines += INLINE.findall(page.read_text(encoding="utf-8"))
     words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines if re.match(r"(\$ )?huayu ", line)]
     return [rest for _, *rest in words]
