@@ -57,19 +57,23 @@ def serve(
     }  # fmt: skip
     settings = settle({name: value for name, value in given.items() if value not in (None, (), False)})
     if ray:
-        require("ray", "scale")
-        if with_page or settings.workers > 1:
-            raise OptionError(
-                "With --ray the page is huayu web; HUAYU_RAY_CHAT_MAX and HUAYU_RAY_PAINT_MAX set the workers.",
-                "使用 --ray 时，网页请用 huayu web；进程数由 HUAYU_RAY_CHAT_MAX 与 HUAYU_RAY_PAINT_MAX 设定。",
-            )
-        from huayu.serving import ray_app
-
-        raise typer.Exit(ray_app.run(settings))
+        raise typer.Exit(_on_ray(settings, with_page))
     from huayu.serving import server
 
     page = {"application": "huayu.cli.serve:with_the_page"} if with_page else {}
     raise typer.Exit(server.serve(settings, **page))
+
+
+def _on_ray(settings: Any, with_page: bool) -> int:
+    require("ray", "scale")
+    if with_page or settings.workers > 1:
+        raise OptionError(
+            "With --ray the page is huayu web; HUAYU_RAY_CHAT_MAX and HUAYU_RAY_PAINT_MAX set the workers.",
+            "使用 --ray 时，网页请用 huayu web；进程数由 HUAYU_RAY_CHAT_MAX 与 HUAYU_RAY_PAINT_MAX 设定。",
+        )
+    from huayu.serving import ray_app
+
+    return ray_app.run(settings)
 
 
 def settle(given: dict[str, Any]) -> Any:
