@@ -22,7 +22,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Example:
-    """Ids of one example and, for each, the id to learn (-100: none); ``picture_at`` is its first placeholder, or None."""
+    """Ids of one example and, for each, the id to learn (-100: none); ``picture_at``: its first placeholder or None."""
 
     input_ids: list[int]
     labels: list[int]
