@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from huayu.chat.backend import Piece, Prompt
+from huayu.chat.language import is_traditional
 from huayu.chat.options import ChatOptions
 from huayu.chat.things import things_in
-from huayu.runtime.language import language_of
+from huayu.runtime.language import language_of, to_simplified
 
 COLOURS = {"dog": (255, 0, 0), "car": (0, 255, 0), "tree": (0, 0, 255)}
 NOUNS = {"dog": ("一只狗", "a dog"), "car": ("一辆汽车", "a car"), "tree": ("一棵树", "a tree")}
@@ -28,6 +29,7 @@ class Eye:
 
     def prepare(self, conversation, question):
         self.asked.append(question)
+        question = to_simplified(question) if is_traditional(question) else question
         pictures = [np.asarray(picture.image) for picture in conversation.pictures]
         return Prompt((pictures, question), 1)
 

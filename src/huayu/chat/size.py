@@ -16,7 +16,7 @@ def set_image_size(backend: Any, side: int) -> None:
     of its own.
     """
     config = backend.model.config.vision_config
-    pictures = getattr(backend.processor, "image_processor", None)
+    pictures: Any = getattr(backend.processor, "image_processor", None)
     if not isinstance(getattr(pictures, "size", None), int):
         raise ModelError(
             f"{backend.name} scales pictures in its own way: image_size has no effect on it.",

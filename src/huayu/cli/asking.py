@@ -59,8 +59,14 @@ def chat(
     # ChatOptions itself checks what came from the command line.
     closer = {"tiles": tiles, "ocr": ocr, "second_look": second_look}
     options = ChatOptions(*values, tuple(stop or ()), lang, max_length, **closer)  # type: ignore[arg-type]
-    loading = {"device": device, "dtype": dtype, "quantize": quantize, "vocab": vocab, "safety": safety}
-    loading["image_size"] = image_size
+    loading = {
+        "device": device,
+        "dtype": dtype,
+        "quantize": quantize,
+        "vocab": vocab,
+        "safety": safety,
+        "image_size": image_size,
+    }
     pictures = [source for source in (picture, *(more or ())) if source]
     command.run(pictures, question, model, loading, options, as_json=as_json, quiet=quiet)
 
