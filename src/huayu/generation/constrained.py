@@ -60,7 +60,7 @@ class ByteVocabulary:
         from llguidance import LLMatcher
 
         try:
-            wanted = json.loads(schema)
+            wanted = _closed(json.loads(schema))
             grammar = LLMatcher.grammar_from_lark(_LARK.format(schema=json.dumps({**wanted, **_GUIDANCE})))
             problem = LLMatcher.validate_grammar(grammar, self._tokenizer)
         except (ValueError, TypeError, RecursionError) as error:
@@ -92,7 +92,7 @@ class KeepToSchema(LogitsProcessor):
 
     def __init__(self, tokenizer: Any, grammar: str) -> None:
         self._tokenizer, self._grammar = tokenizer, grammar
-        self._closers = [ids[0] for mark in '"]}' if len(ids := tokenizer.greedy_tokenize(mark)) == 1]
+        self._closers = [tokenizer.greedy_tokenize(mark)[0] for mark in '"]}']
         self._rows: list[Any] = []
         self._seen = 0
 
@@ -127,10 +127,12 @@ class KeepToSchema(LogitsProcessor):
         """Where an answer cannot end yet, the wish to end it is one to close the string, list or object."""
         eos = self._tokenizer.eos_token
         for row in (~allowed[:, eos]).nonzero().flatten().tolist():
-            for closer in self._closers:
-                if allowed[row, closer] and scores[row, closer] < scores[row, eos]:
-                    scores = scores.clone()
-                    scores[row, closer] = scores[row, eos]
+            quote, *ends = (closer if allowed[row, closer] else None for closer in self._closers)
+            ends = [end for end in ends if end is not None]
+            closer = ends[0] if len(ends) == 1 else quote  # both only within a string
+            if closer is not None and scores[row, closer] < scores[row, eos]:
+                scores = scores.clone()
+                scores[row, closer] = scores[row, eos]
         return scores
 
 
@@ -138,6 +140,20 @@ def _in_characters(text: str | bytes, ids: dict[bytes, int]) -> list[int]:
     """Some way to write ``text`` with ``ids``; what they lack is left out."""
     plain = text.decode(errors="ignore") if isinstance(text, bytes) else text
     return [ids[char.encode()] for char in plain if char.encode() in ids]
+
+
+def _closed(schema: Any) -> Any:
+    """The same without names that it does not list, where it leaves that open: a small model would find no end."""
+    if not isinstance(schema, dict) or {"allOf", "anyOf", "oneOf", "$ref"} & set(schema):
+        return schema
+    schema = dict(schema)
+    if isinstance(schema.get("properties"), dict):
+        schema["properties"] = {name: _closed(part) for name, part in schema["properties"].items()}
+        if "patternProperties" not in schema and set(schema.get("required", ())) <= set(schema["properties"]):
+            schema.setdefault("additionalProperties", False)
+    if "items" in schema:
+        schema["items"] = _closed(schema["items"])
+    return schema
 
 
 def _fixed(schema: Any) -> Iterator[str]:
