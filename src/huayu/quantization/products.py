@@ -20,8 +20,8 @@ from huayu.quantization.rows import blocks, dequantize_rows, pack, unpack
 
 # Rows of x up to which the kernel of so many bits was faster than unpacking, on one thread.
 _FEW = {8: 24, 4: 96}
-# R and C that the kernels take are multiples of these.
-_ROWS, _COLUMNS = 64, 32
+# R of so many bits and C that the kernels take are multiples of these.
+_WHOLE, _COLUMNS = {8: 32, 4: 64}, 32
 
 
 class ExactProduct(torch.autograd.Function):
@@ -58,7 +58,7 @@ def fast_product(x: Tensor, weight: Tensor, scale: Tensor, bits: int) -> Tensor:
         return out.to(x.dtype).view(*x.shape[:-1], -1)
     wide = _wide(x)
     out = wide.new_empty(*x.shape[:-1], len(weight))
-    for start, end in blocks(weight, columns, _ROWS):
+    for start, end in blocks(weight, columns, _WHOLE[4]):
         out[..., start:end] = F.linear(wide, integers(weight[start:end], bits).to(wide.dtype))
     return out.mul_(scale).to(x.dtype)
 
@@ -89,13 +89,13 @@ def _ones_and_zeros(groups: int, rows: int) -> Tensor:
 
 def has_kernel(rows: int, columns: int, bits: int) -> bool:
     """Whether torch multiplies a weight (rows, columns) of so many bits without unpacking it, here and rightly."""
-    return rows % _ROWS == 0 and columns % _COLUMNS == 0 and _tried(bits)
+    return rows % _WHOLE[bits] == 0 and columns % _COLUMNS == 0 and _tried(bits)
 
 
 @cache
 def _tried(bits: int) -> bool:
     """The kernels are no public part of torch: each is asked once for a product that is known."""
-    known = torch.arange(2 * _ROWS * _COLUMNS).mul(37).remainder(16).sub(8).to(torch.int8).view(-1, _COLUMNS)
+    known = torch.arange(2 * _WHOLE[4] * _COLUMNS).mul(37).remainder(16).sub(8).to(torch.int8).view(-1, _COLUMNS)
     try:
         weight = known if bits == 8 else laid_out(pack(known))
         product = _kernel(torch.eye(_COLUMNS, dtype=torch.bfloat16), weight, bits)
@@ -141,7 +141,7 @@ def as_published(weight: Tensor) -> Tensor:
     if not is_laid_out(weight):
         return weight
     out = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
-    for start, end in blocks(weight, weight.shape[1] * 2, _ROWS):
+    for start, end in blocks(weight, weight.shape[1] * 2, _WHOLE[4]):
         out[start:end] = pack(integers(weight[start:end], 4))
     return out
 
