@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,10 @@ def mount(
     import gradio as gr
 
     page = build(engine, shelf, settings, history=history)
-    return gr.mount_gradio_app(app, page, settings.page_path, **appearance(settings))
+    with warnings.catch_warnings():
+        # Below another path than / it has no icon; and it is told to do without SSR, and says that it does.
+        warnings.simplefilter("ignore", UserWarning)
+        return gr.mount_gradio_app(app, page, settings.page_path, **appearance(settings))
 
 
 def warm(shelf: Shelf) -> None:
