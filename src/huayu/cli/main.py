@@ -122,6 +122,23 @@ def train(
     raise typer.Exit(training.main(recipe, overrides or []))
 
 
+@app.command()
+def experiment(
+    name: Annotated[str | None, typer.Argument(help="Its name; without one, a list · 实验名；不给则列出")] = None,
+    setting: Annotated[str, typer.Option(help="tiny, small or full · 规模")] = "small",
+    output: Annotated[Path | None, typer.Option(help="Folder to go on in · 结果文件夹，可续跑")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Random seeds · 随机种子数")] = 3,
+    processes: Annotated[int, typer.Option(min=0, help="Of one thread each · 进程数，各一线程")] = 2,
+) -> None:
+    """Repeat a published finding on a small world · 在小世界里重做已发表的实验"""
+    from huayu import experiments
+
+    if name is None:
+        print(experiments.listing())
+    else:
+        experiments.run(name, setting=setting, output=output, seeds=seeds, processes=processes)
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
