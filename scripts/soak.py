@@ -21,6 +21,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -137,6 +138,7 @@ def start(log: Path) -> tuple[subprocess.Popen[bytes], str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "huayu", "serve", "--port", str(port), "--preload"]
+    log.unlink(missing_ok=True)  # another server may still write to it
     with log.open("wb") as file:
         process = subprocess.Popen(command, env={**os.environ, "HUAYU_API_KEYS": KEY}, stdout=file, stderr=file)
     while b"startup complete" not in log.read_bytes():
@@ -171,7 +173,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=float, default=2, help="requests a second, at most 12 at once")
     parser.add_argument("--json", type=Path, help="also write the figures and the curve here")
-    parser.add_argument("--log", type=Path, default=Path("soak.log"), help="the server's log")
+    parser.add_argument(
+        "--log", type=Path, default=Path(tempfile.gettempdir()) / "huayu-soak.log", help="the server's log"
+    )
     given = parser.parse_args()
     process, url = start(given.log)
     try:
