@@ -221,14 +221,11 @@ def _larger(model: str | None, chat: ChatModel) -> ChatModel | None:
 def markdown(figures: Sequence[Figure]) -> str:
     """part, case and measure by style and language."""
     heads = list(dict.fromkeys((f.style, f.language) for f in figures))
-    rows: dict[tuple[str, str, str], dict[tuple[str, str], Figure]] = {}
-    for f in figures:
-        rows.setdefault((f.part, f.case, f.measure), {})[f.style, f.language] = f
+    cells = {(f.part, f.case, f.measure, f.style, f.language): f"{100 * f.value:.0f} % ({f.count})" for f in figures}
     text = "| part | case | measure | " + " | ".join(" ".join(h).strip() for h in heads) + " |\n"
     text += "|---" * (3 + len(heads)) + "|\n"
-    for labels, cells in rows.items():
-        values = [f"{100 * cells[h].value:.0f} % ({cells[h].count})" if h in cells else "" for h in heads]
-        text += f"| {' | '.join((*labels, *values))} |\n"
+    for labels in dict.fromkeys((f.part, f.case, f.measure) for f in figures):
+        text += f"| {' | '.join((*labels, *(cells.get((*labels, *head), '') for head in heads)))} |\n"
     return text
 
 
