@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -123,28 +124,25 @@ def second_look(chat: ChatModel, sprites: Sprites, limit: int) -> list[Figure]:
 def tiles(chat: ChatModel, sprites: Sprites, limit: int, larger: ChatModel | None) -> list[Figure]:
     """Large scenes of small things, half as many: one look, tiles, tiles with a second look, and a larger input."""
     figures = []
+    runs = [(chat, *look) for look in LOOKS.items()]
+    if larger is not None:
+        runs.append((larger, "image_size doubled", {}))
     for style in STYLES:
         rng = np.random.default_rng([32, *map(ord, style)])
         scenes = [large_scene(rng, sprites, SPLITS[style][0]) for _ in range(-(-limit // 2))]
         truth, pictures = [keys_of(scene.scene) for scene in scenes], [Image.fromarray(s.pixels) for s in scenes]
         for language in LANGUAGES:
             asked = [(picture, EVERYTHING[language]) for picture in pictures]
-            for case, options in LOOKS.items():
-                found = named(chat.ask_batch(asked, **options))  # type: ignore[arg-type]
-                figures += _both("tiles", case, style, language, found, truth)
-            if larger is not None:
-                found = named(larger.ask_batch(asked))  # type: ignore[arg-type]
-                figures += _both("tiles", "image_size doubled", style, language, found, truth)
+            for model, case, options in runs:
+                figures += _both("tiles", case, style, language, named(model.ask_batch(asked, **options)), truth)
     return figures
 
 
 def cjk_font(size: int) -> ImageFont.FreeTypeFont | None:
     """A font with Chinese characters, where the system has one."""
     for name in _CJK:
-        try:
+        with contextlib.suppress(OSError):
             return ImageFont.truetype(name, size)
-        except OSError:
-            continue
     return None
 
 
@@ -212,9 +210,9 @@ def _quoting(plan: _Plan, number: int) -> str:
 
 def _larger(model: str | None, chat: ChatModel) -> ChatModel | None:
     """The same model with twice its input, where it is one of ours."""
-    vision = getattr(chat.backend.model.config, "vision_config", None)  # type: ignore[attr-defined]
-    with contextlib.suppress(HuayuError):
-        return load_chat(model, image_size=2 * vision.image_size)  # type: ignore[union-attr]
+    config: Any = getattr(getattr(chat.backend, "model", None), "config", None)
+    with contextlib.suppress(HuayuError, AttributeError):
+        return load_chat(model, image_size=2 * config.vision_config.image_size)
     return None
 
 
