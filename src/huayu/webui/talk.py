@@ -122,7 +122,7 @@ class TalkTab:
         self.controls = [self.model, self.answer_in, self.longest, *self.switches]
 
     def _examples(self) -> list[dict[str, Any]]:
-        asked = (("table", "table?"), ("dog", "dog?"), ("fruit_and_dog", "both?"))
+        asked = (("fruit_and_dog", "what"), ("dog", "this"), ("table", "how many"))
         found = [(example_picture(name), self.room.say(question)) for name, question in asked]
         return [
             {"text": question, "icon": str(path), "files": [str(path)], "display_text": question}

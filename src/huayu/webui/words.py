@@ -52,9 +52,9 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "wrong language": ("The model did not answer in the language asked for.", "模型没有用所选的语言回答。"),
     "too many pictures": ("That is {} pictures; at most {} at a time.", "共 {} 张图片；一次最多 {} 张。"),
-    "table?": ("What is in the picture?", "图里有什么？"),
-    "dog?": ("What is this?", "这是什么？"),
-    "both?": ("Where is the dog?", "狗在哪里？"),
+    "what": ("What is in the picture?", "图里有什么？"),
+    "this": ("What is this?", "这是什么？"),
+    "how many": ("How many things are there?", "一共有几样东西？"),
     # Paint
     "prompt": ("What shall I paint?", "想画什么？"),
     "prompt hint": ("a red apple", "一个红苹果"),
