@@ -40,7 +40,9 @@ def run_shards(job: Job, shards: Sequence[Shard], workers: int, tell: Tell) -> N
         import ray.data
 
         logging.getLogger("ray.data").setLevel(logging.WARNING)
-        ray.data.DataContext.get_current().enable_progress_bars = False  # ours is there
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False  # ours is there
+        context.target_max_block_size = 2**20  # rows are tiny; Ray sets room aside for large ones
         gpus = 1 if job.loading.get("device") is None and ray.cluster_resources().get("GPU") else 0
         table = {shard.number: shard for shard in shards}
         data = ray.data.from_items([{"number": number} for number in table], override_num_blocks=min(len(table), 4096))
