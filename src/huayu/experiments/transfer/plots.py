@@ -68,24 +68,19 @@ def _arms(axis: Any, found: Mapping[str, Any], say: Any) -> None:
 
 
 def _on_the_way(axis: Any, found: Mapping[str, Any], say: Any) -> None:
-    for colour, (key, per_seed) in zip(
-        ("#c8102e", "#f0a030", "#2a6f97", "#5c8001"), found["on_the_way"].items(), strict=False
-    ):
-        if not per_seed:
-            continue
+    colours = ("#c8102e", "#f0a030", "#2a6f97", "#5c8001", "#7b2d8b")
+    for colour, (key, per_seed) in zip(colours, found["on_the_way"].items(), strict=False):
         rows = list(per_seed.values())
-        steps = [row["step"] for row in rows[0]]
-        start = found["arms"].get("pairs-both" if key == "e" else "a")
-        first = [start["summary"]["zh"]["all"]["language"]["mean"]] if start else []
-        shares = [sum(seed[i]["zh/language"] for seed in rows) / len(rows) for i in range(len(steps))]
-        axis.plot(
-            [0] * len(first) + steps, [100 * share for share in (*first, *shares)], marker=".", color=colour, label=key
-        )
-    axis.set_title(say("Chinese questions answered in Chinese\nwhile instructions are learned (%)",
-                       "学习指令期间，中文提问以中文回答（%）"))  # fmt: skip
+        for measure, line in (("content", "-"), ("language", ":")):
+            if rows:
+                steps = [row["step"] for row in rows[0]]
+                shares = [100 * sum(seed[i][f"zh/{measure}"] for seed in rows) / len(rows) for i in range(len(steps))]
+                axis.plot(steps, shares, line, marker=".", color=colour, label=key if measure == "content" else None)
+    axis.set_title(say("Chinese questions while instructions are learned:\ncontent right (—), in Chinese (···), %",
+                       "学习指令期间的中文提问：\n内容正确（—）、用中文（···），%"))  # fmt: skip
     axis.set_xlabel(say("steps", "步数"))
-    axis.set_ylim(-3, 103)
-    axis.legend(fontsize=8)
+    axis.set_ylim(-3, 106)
+    axis.legend(fontsize=8, ncols=2)
 
 
 def _paint(axis: Any, found: Mapping[str, Any], say: Any) -> None:

@@ -38,6 +38,8 @@ def text(found: Mapping[str, Any], language: str, picture: str, results: str = "
         sight=f"{found['sight']['thing']:.0%}",
         chance=f"{1 / setting['things']:.0%}",
         little=f"{LITTLE:.0%}",
+        texts=setting["text_steps"] * setting["batch"],
+        instructions=setting["instruct_steps"] * setting["batch"],
         minutes=f"{found['core_minutes']:.0f}",
         verdicts=_verdicts(found, say),
         arms=_arms(say),
@@ -50,25 +52,25 @@ def text(found: Mapping[str, Any], language: str, picture: str, results: str = "
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown; all columns but the first are of figures."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """Markdown; the first ``words`` columns are of words, the others of figures."""
     lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
-    return "\n".join([lines[0], "|---" + "|---:" * (len(head) - 1) + "|", *lines[1:]])
+    return "\n".join([lines[0], "|---" * words + "|---:" * (len(head) - words) + "|", *lines[1:]])
 
 
 def _verdicts(found: Mapping[str, Any], say: Say) -> str:
     head = (say("published claim", "已发表的论断"), say("here", "本实验"))
-    return table(head, [(say(*CLAIMS[c]), f"**{say(*VERDICTS[v])}**") for c, v in found["verdicts"].items()])
+    return table(head, [(say(*CLAIMS[c]), f"**{say(*VERDICTS[v])}**") for c, v in found["verdicts"].items()], 2)
 
 
 def _arms(say: Say) -> str:
     head = (say("arm", "组"), say("trained on", "训练数据"), say("Chinese in pairs", "图文对中的中文"),
             say("Chinese in instructions", "指令中的中文"))  # fmt: skip
-    shares = [("–" if share is None else f"{share:.0%}") for one in ARMS for share in (one.pairs, one.instructions)]
-    return table(
-        head,
-        [(one.key, say(one.en, one.zh), *shares[2 * i : 2 * i + 2]) for i, one in enumerate(ARMS)],
-    )
+    rows = []
+    for one in ARMS:
+        shares = ("–" if share is None else f"{share:.0%}" for share in (one.pairs, one.instructions))
+        rows.append((one.key, say(one.en, one.zh), *shares))
+    return table(head, rows, 2)
 
 
 def _answers(found: Mapping[str, Any], say: Say) -> str:
@@ -91,7 +93,7 @@ def _answers(found: Mapping[str, Any], say: Say) -> str:
 
 def _skills(found: Mapping[str, Any], say: Say) -> str:
     rows = []
-    for key in [one.key for one in ARMS if one.key in found["arms"]]:
+    for key in [key for key in ("words", *(one.key for one in ARMS)) if key in found["arms"]]:
         summary = found["arms"][key]["summary"]
         chinese = [summary["zh"][skill] for skill in SKILLS]
         rows.append((f"{key} zh", *(f"{mean(cell['content'])} / {mean(cell['language'])}" for cell in chinese)))
