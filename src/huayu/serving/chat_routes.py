@@ -66,7 +66,7 @@ def _options(asked: schemas.ChatRequest, settings: ServeSettings) -> ChatOptions
                          param="max_completion_tokens")  # fmt: skip
     length = asked.max_completion_tokens or asked.max_tokens
     limits.check(settings, tokens=length)
-    sampled = asked.temperature != 0 and not asked.temperature is asked.top_p is None
+    sampled = asked.temperature != 0 and (asked.temperature, asked.top_p) != (None, None)
     return ChatOptions(
         search="sample" if sampled else "greedy" if asked.temperature == 0 else None,
         temperature=asked.temperature or None,

@@ -189,7 +189,7 @@ class Ticket:
         try:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
         except RuntimeError:  # the loop is closed: nobody listens any more
-            self.cancelled.set()
+            self.cancel()
 
     def end(self, outcome: Any = None, error: BaseException | None = None) -> None:
         """From the engine's thread: the last event."""

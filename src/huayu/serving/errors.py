@@ -57,7 +57,9 @@ def language(request: Request) -> str:
 
 def body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """The JSON of an error."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    detail = {"message": message, "type": kind, "param": param, "code": code}
+    # What is quoted may be half a character, which no answer can hold.
+    return {"error": {name: text and text.encode(errors="replace").decode() for name, text in detail.items()}}
 
 
 def answer(error: BaseException, spoken: str) -> JSONResponse:
