@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from huayu.webui.history import Item
 from huayu.webui.words import notice, words
 
 _BEAT = 0.04  # seconds between two updates of a streaming answer
-# Switches that this version of huayu.chat may have.
-SWITCHES = tuple(name for name in ("ocr", "second_look", "tiles") if name in {f.name for f in fields(ChatOptions)})
+# Fields of ChatOptions: more than one look at a picture.
+SWITCHES = ("ocr", "tiles", "second_look")
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,10 @@ class TalkTab:
             yield self.room.say("stopped" if reply.finish == "cancelled" else "cut")
         if reply.dropped_turns:
             yield self.room.say("dropped", reply.dropped_turns)
+        if reply.read:
+            yield self.room.say("text read", " / ".join(line.text for line in reply.read))
+        if denied := [look.thing for look in reply.second_look if look.there is False]:
+            yield self.room.say("not there", self.room.say("comma").join(denied))
         if reply.finish != "refused":
             chinese = self.room.language == "zh"
             yield from (no.reason_zh if chinese else no.reason_en for no in reply.verdicts if not no.allowed)
