@@ -51,7 +51,6 @@ def test_two_ray_workers_one_killed(tmp_path: Path) -> None:
     assert once_each(job.output, 24)
     assert not list(job.output.glob(".*"))
     assert {row["answers"][0]["text"] for row in read(job.output, "results")} == {"这是一只狗。"}
-    assert not actors()
     job = Job("ask", (file,), tmp_path / "out2", loading={"device": "cpu"}, shard_size=2, stop_on_error=True)
     with pytest.raises(ImageError, match="nowhere"):
         run(job, workers=1, ray=True)

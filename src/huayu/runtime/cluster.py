@@ -15,6 +15,7 @@ _OBJECT_STORE = 80 * 2**20
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker without a GPU of its own sees those there are, as elsewhere
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",  # on a busy machine its own 5 s are too short
     "RAY_worker_niceness": "0",  # Ray's own, 15, starves them beside anything else
 }
 
