@@ -14,15 +14,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from huayu.chat.conversation import Conversation, Picture, Turn
 from huayu.chat.options import ChatOptions
 from huayu.chat.run import ChatReply
 from huayu.errors import Cancelled
-from huayu.runtime.language import language_of
 from huayu.serving import limits, schemas
 from huayu.serving.engine import ChatJob, Engine, Job, Piece, Ticket
 from huayu.serving.errors import BadRequest, described, language
-from huayu.serving.fetch import picture_from
+from huayu.serving.messages import conversation_of, count_pictures
 from huayu.serving.settings import ServeSettings
 
 router = APIRouter()
@@ -38,7 +36,7 @@ async def chat_completions(asked: schemas.ChatRequest, request: Request) -> Any:
     options = _options(asked, settings)
     if asked.stream_options is not None and not asked.stream:
         raise BadRequest("stream_options is for stream.", "stream_options 只用于 stream。", param="stream_options")
-    limits.check(settings, pictures=_count_pictures(asked.messages), n=asked.n or 1)
+    limits.check(settings, pictures=count_pictures(asked.messages), n=asked.n or 1)
     conversation, question = await conversation_of(asked.messages, settings)
     jobs = [
         ChatJob(asked.model, question, (), conversation, one, settings.request_timeout_s)
@@ -79,11 +77,9 @@ def _options(asked: schemas.ChatRequest, settings: ServeSettings) -> ChatOptions
 
 
 def _schema(wanted: schemas.Format | None) -> str | None:
-    if isinstance(wanted, schemas.JsonFormat):
-        return '{"type": "object"}'
     if isinstance(wanted, schemas.SchemaFormat):
         return json.dumps(wanted.json_schema.json_schema, ensure_ascii=False)
-    return None
+    return '{"type": "object"}' if wanted is not None and wanted.type == "json_object" else None
 
 
 def _for_each(options: ChatOptions, n: int) -> list[ChatOptions]:
@@ -91,49 +87,6 @@ def _for_each(options: ChatOptions, n: int) -> list[ChatOptions]:
     if options.seed is None:
         return [options] * n
     return [replace(options, seed=(options.seed + index) % 2**63) for index in range(n)]
-
-
-def _count_pictures(messages: Iterable[schemas.Message]) -> int:
-    parts = (part for message in messages if isinstance(message.content, list) for part in message.content)
-    return sum(part.type == "image_url" for part in parts)
-
-
-async def conversation_of(messages: Sequence[schemas.Message], settings: ServeSettings) -> tuple[Conversation, str]:
-    """What was said and shown, this question's pictures too, and the question. Raises BadRequest, ImageError."""
-    if messages[-1].role != "user":
-        raise BadRequest("The last message must be the user's.", "最后一条消息必须来自 user。", param="messages")
-    system, asked, shown = list[str](), list[str](), 0
-    conversation = Conversation()
-    for message in messages:
-        text = _text(message)
-        if message.role in ("system", "developer"):
-            system.append(text)
-        elif message.role == "assistant":
-            conversation = conversation.with_turn(Turn("\n".join(asked), text, language_of(text), shown))
-            asked, shown = [], 0
-        else:
-            pictures = [await _picture(part.image_url.url, settings) for part in _image_parts(message)]
-            before = len(conversation.pictures)
-            conversation = conversation.with_pictures(pictures)
-            shown += len(conversation.pictures) - before
-            if text.strip():
-                asked.append(text)
-    return replace(conversation, system="\n".join(system)), "\n".join(asked)
-
-
-def _text(message: schemas.Message) -> str:
-    if isinstance(message.content, str):
-        return message.content
-    return "\n".join(part.text for part in message.content if isinstance(part, schemas.TextPart))
-
-
-def _image_parts(message: schemas.Message) -> list[schemas.ImagePart]:
-    return [part for part in message.content if isinstance(part, schemas.ImagePart)]
-
-
-async def _picture(url: str, settings: ServeSettings) -> Picture:
-    data = await picture_from(url, settings)
-    return Picture(await limits.open_picture(data, settings), data)
 
 
 async def submit_all(engine: Engine, jobs: Sequence[Job]) -> list[Ticket]:

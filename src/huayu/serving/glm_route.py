@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from huayu.chat.conversation import Conversation, Picture, Turn
 from huayu.chat.options import ChatOptions
@@ -21,10 +21,34 @@ from huayu.serving.errors import BadRequest
 from huayu.serving.settings import ServeSettings
 
 router = APIRouter(responses=schemas.ERRORS)
-_BODY = {"required": True, "content": {"application/json": {"schema": schemas.GlmRequest.model_json_schema()}}}
 
 
-@router.post("/", response_model=schemas.GlmResponse, openapi_extra={"requestBody": _BODY})
+class GlmRequest(schemas.Strict):
+    """``POST /``, as VisualGLM's api.py. ``image``: base64 of a file; ``history``: pairs of question and answer."""
+
+    text: schemas.Text
+    image: str
+    history: list[Annotated[list[schemas.Text], Field(min_length=2, max_length=2)]] = Field(default=[], max_length=1000)
+    max_length: schemas.Count | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+
+
+class GlmResponse(schemas.Answered):
+    """``result`` and ``response`` are the same; ``time`` is the server's, local."""
+
+    result: str
+    response: str
+    history: list[list[str]]
+    status: Literal[200] = 200
+    time: str
+
+
+_BODY = {"required": True, "content": {"application/json": {"schema": GlmRequest.model_json_schema()}}}
+
+
+@router.post("/", response_model=GlmResponse, openapi_extra={"requestBody": _BODY})
 async def visualglm(request: Request) -> Any:
     """One answer about a picture by the server's first chat model, whatever the request says it is made of."""
     settings: ServeSettings = request.app.state.settings
@@ -51,13 +75,13 @@ async def visualglm(request: Request) -> Any:
     request.app.state.metrics.answered(ticket)
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
     history = [*asked.history, [asked.text, reply.text]]
-    return schemas.GlmResponse(result=reply.text, response=reply.text, history=history, time=now)
+    return GlmResponse(result=reply.text, response=reply.text, history=history, time=now)
 
 
-def _read(body: bytes) -> schemas.GlmRequest:
+def _read(body: bytes) -> GlmRequest:
     """Old clients do not always say that it is JSON."""
     try:
-        return schemas.GlmRequest.model_validate_json(body)
+        return GlmRequest.model_validate_json(body)
     except ValidationError as problem:
         raise RequestValidationError(problem.errors()) from problem
 

@@ -68,12 +68,8 @@ class StreamOptions(Strict):
     include_usage: bool = False
 
 
-class TextFormat(Strict):
-    type: Literal["text"]
-
-
-class JsonFormat(Strict):
-    type: Literal["json_object"]
+class PlainFormat(Strict):
+    type: Literal["text", "json_object"]
 
 
 class NamedSchema(Strict):
@@ -90,7 +86,7 @@ class SchemaFormat(Strict):
     json_schema: NamedSchema
 
 
-Format = Annotated[TextFormat | JsonFormat | SchemaFormat, Field(discriminator="type")]
+Format = Annotated[PlainFormat | SchemaFormat, Field(discriminator="type")]
 
 
 class ChatRequest(Strict):
@@ -222,30 +218,6 @@ class ImagesResponse(Answered):
     output_format: Literal["png"] = "png"
     size: str
     huayu: ImagesExtras
-
-
-class GlmRequest(BaseModel):
-    """``POST /``, as VisualGLM's api.py. ``image``: base64 of a file; ``history``: pairs of question and answer."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    text: Text
-    image: str
-    history: list[Annotated[list[Text], Field(min_length=2, max_length=2)]] = Field(default=[], max_length=1000)
-    max_length: Count | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-
-
-class GlmResponse(Answered):
-    """``result`` and ``response`` are the same; ``time`` is the server's, local."""
-
-    result: str
-    response: str
-    history: list[list[str]]
-    status: Literal[200] = 200
-    time: str
 
 
 class ErrorDetail(Answered):
