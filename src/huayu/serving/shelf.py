@@ -162,8 +162,11 @@ class Shelf:
 
 
 def _name_of(source: str) -> str:
+    from huayu.checkpoints.adapters import find_adapter
+
     path = Path(source).expanduser()
-    return path.resolve().name if path.exists() else source
+    adapter = find_adapter(path)
+    return adapter.name if adapter else path.resolve().name if path.exists() else source
 
 
 def _bytes(model: Any) -> int:
