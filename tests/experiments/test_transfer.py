@@ -174,7 +174,7 @@ def test_the_whole_experiment_runs_and_goes_on(workshop: Workshop, tmp_path: Pat
         assert set(one["seeds"]) == {"1"}
         cell = one["summary"]["zh"]["all"]["exact"]
         assert 0 <= cell["low"] <= cell["mean"] <= cell["high"] <= 1
-    assert set(found["verdicts"]) == {"understands", "speaks", "paints"}
+    assert set(found["verdicts"]) == {"understands", "speaks", "speaks+", "paints"}
     for name in ("transfer.md", "transfer.zh.md"):
         page = (report_folder / name).read_text("utf-8")
         assert report.percent(found["arms"]["c"]["summary"]["zh"]["all"]["exact"]) in page

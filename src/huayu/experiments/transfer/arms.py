@@ -29,7 +29,8 @@ class Arm:
         return f"pairs-{'en' if self.pairs == 0 else 'both'}" if self.across else "pairs-apart"
 
 
-# The last two ask why; "b+" was added after a first look at b on one seed, "apart" was there from the start.
+# The last three ask why: "b+" was added after a first look at b on one seed, "c+" after a first look at b+; "apart"
+# was there from the start.
 ARMS = (
     Arm("a", "English pairs", "英文图文对", 0.0, None),
     Arm("b", "a + English instructions", "a + 英文指令", 0.0, 0.0),
@@ -44,6 +45,7 @@ ARMS = (
         0.0,
         thorough=True,
     ),
+    Arm("c+", "c, as b+", "c，做法同 b+", 0.0, LITTLE, thorough=True),
     Arm("apart", "a, languages never joined in text", "a，但文本从不连接两种语言", 0.0, None, across=False),
 )
 REFERENCES = {

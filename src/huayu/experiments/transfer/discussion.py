@@ -12,7 +12,7 @@ Say = Callable[[str, str], str]
 VERDICTS = {
     "confirmed": ("confirmed", "得到证实"),
     "partly": ("partly confirmed", "部分得到证实"),
-    "open": ("left open: the seeds differ too much", "尚无定论：各种子相差过大"),
+    "open": ("left open: seeds too few or too unlike", "尚无定论：种子太少或相差过大"),
     "refuted": ("refuted", "被推翻"),
 }
 CLAIMS = {
@@ -24,6 +24,7 @@ CLAIMS = {
         "After English instructions Chinese questions are answered in English, until a little Chinese is added",
         "只学英文指令后，中文提问得到英文回答；加入少量中文指令才改过来",
     ),
+    "speaks+": ("The same, where the language model is tuned harder (b+, c+)", "同上，语言模型调得更多时（b+、c+）"),
     "paints": (
         "Trained on English captions alone, it paints from Chinese prompts",
         "只用英文提示训练，也能按中文提示作画",
@@ -33,7 +34,7 @@ CLAIMS = {
 
 def claims(found: Mapping[str, Any], say: Say) -> str:
     """A paragraph for each claim that has a verdict."""
-    parts = {"understands": _understands, "speaks": _speaks, "paints": _paints}
+    parts = {"understands": _understands, "speaks": _speaks, "speaks+": _tuned_harder, "paints": _paints}
     return "\n\n".join(
         f"**{number}. {say(*CLAIMS[claim])}: {say(*VERDICTS[verdict])}.** {parts[claim](found, say)}"
         for number, (claim, verdict) in enumerate(found["verdicts"].items(), 1)
@@ -59,7 +60,8 @@ def _understands(found: Mapping[str, Any], say: Say) -> str:
     if "apart" not in found["arms"]:
         return said
     apart, apart_en = (_all(found, "apart", language, "content") for language in ("zh", "en"))
-    bridged = apart["high"] < _all(found, "a", "zh", "content")["low"]
+    most = apart["mean" if apart.get("n") == 1 else "high"]
+    bridged = most < _all(found, "a", "zh", "content")["low"]
     figures = say(
         " Where it comes from: with a language model whose texts never join the languages, the same pairs give "
         f"{percent(apart)} in Chinese and {percent(apart_en)} in English. ",
@@ -91,25 +93,42 @@ def _speaks(found: Mapping[str, Any], say: Say) -> str:
             " So what a little Chinese mends here is above all what is said.",
             "可见少量中文在这里首先改善的是回答的内容。",
         )
-    return said + _thorough(found, say)
+    return said
 
 
-def _thorough(found: Mapping[str, Any], say: Say) -> str:
-    """What the follow-up with more English found; nothing without it."""
-    if "b+" not in found["arms"]:
-        return ""
-    cell = found["arms"]["b+"]["summary"]["zh"]["all"]
-    said = say(
-        " Is it a matter of how much English? With twice the steps and the language model at its full rate (b+), "
-        f"{percent(cell['language'])} per cent are in Chinese and {percent(cell['content'])} right in content.",
-        "是英文的多少所致吗？步数加倍、语言模型用全学习率（b+）时，"
-        f"{percent(cell['language'])}% 用中文，{percent(cell['content'])}% 内容正确。",
-    )
-    if "translated" not in cell:
-        return said
-    return said + say(
-        f" Of its answers that are not in Chinese, {percent(cell['translated'])} per cent are right all the same.",
-        f"其中未用中文的回答，{percent(cell['translated'])}% 内容仍然正确。",
+def _tuned_harder(found: Mapping[str, Any], say: Say) -> str:
+    keys = ("b+", "c+")
+    speaks = {key: percent(_all(found, key, "zh", "language")) for key in keys}
+    right = {key: percent(_all(found, key, "zh", "content")) for key in keys}
+    english = {key: percent(_all(found, key, "en", "content")) for key in keys}
+    return say(
+        "With twice the steps and the language model at its full rate, answered in Chinese: "
+        + _listed(speaks)
+        + "; right in content: "
+        + _listed(right)
+        + "; English questions right: "
+        + _listed(english)
+        + ". The rule is the same.",
+        "步数加倍、语言模型用全学习率时，以中文回答："
+        + _listed(speaks, "，")
+        + "；内容正确："
+        + _listed(right, "，")
+        + "；英文提问内容正确："
+        + _listed(english, "，")
+        + "。判据相同。",
+    ) + _forgotten(found, say)
+
+
+def _forgotten(found: Mapping[str, Any], say: Say) -> str:
+    """Whether what is lost with the language is the understanding too."""
+    b, start = (_all(found, arm, "zh", "content") for arm in ("b+", "a"))
+    if b["mean"] > NEARLY * start["mean"]:
+        return say(
+            " What is lost is the language of the answer, not the understanding.", "丢失的是回答的语言，而不是理解。"
+        )
+    return say(
+        " More than the language of the answer is lost: the model no longer tells what a Chinese question asks.",
+        "丢失的不只是回答的语言：模型已分不清中文问题在问什么。",
     )
 
 
@@ -120,12 +139,14 @@ def _listed(shares: Mapping[str, str], mark: str = ", ") -> str:
 def _paints(found: Mapping[str, Any], say: Say) -> str:
     summary = found["paint"]["summary"]
     en, zh, shifted = (percent(summary[asked]["thing"]) for asked in ("en", "zh", "zh shifted"))
+    each = ", ".join(f"{100 * seed['zh']['thing']:.0f}" for seed in found["paint"]["seeds"].values())
     said = say(
-        f"Of Chinese prompts {zh} per cent are recognised, of English ones {en}. Rule: Chinese above chance by its "
-        f"interval, and at least {NEARLY:.0%} of English. A painter reads the language model's states and not its "
-        "answers. Moving the states of Chinese prompts by the difference between the two languages' means, and "
-        f"nothing else, gives {shifted}",
-        f"中文提示被认出 {zh}%，英文提示 {en}%。判据：中文的区间高于随机，且不低于英文的 {NEARLY:.0%}。"
+        f"Of Chinese prompts {zh} per cent are recognised (seed by seed: {each}), of English ones {en}. Rule: Chinese "
+        f"above chance by its interval, and at least {NEARLY:.0%} of English. A painter reads the states of the "
+        "language model and not its answers. Moving the states of Chinese prompts by the difference between the two "
+        f"languages' means, and nothing else, gives {shifted}",
+        f"中文提示被认出 {zh}%（各种子：{each}），英文提示 {en}%。"
+        f"判据：中文的区间高于随机，且不低于英文的 {NEARLY:.0%}。"
         f"绘画读的是语言模型的状态，不是它的回答。仅把中文提示的状态平移两种语言均值之差，就得 {shifted}%",
     )
     if summary["zh shifted"]["thing"]["low"] > summary["zh"]["thing"]["high"]:

@@ -8,9 +8,11 @@ Figure = Mapping[str, float]
 
 
 def percent(figure: Figure | None) -> str:
-    """ "93 (88–97)", in per cent."""
+    """ "93 (88–97)", in per cent; of one seed the figure alone."""
     if figure is None:
         return "–"
+    if figure.get("n") == 1:
+        return mean(figure)
     return f"{mean(figure)} ({100 * figure['low']:.0f}–{100 * figure['high']:.0f})"
 
 

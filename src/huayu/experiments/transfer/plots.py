@@ -49,6 +49,9 @@ def draw(found: Mapping[str, Any], picture: Path, language: str) -> None:
 
 def _bars(axis: Any, place: float, figure: Mapping[str, float], colour: str, width: float, label: str | None) -> None:
     mean = figure["mean"]
+    if figure.get("n") == 1:
+        axis.bar(place, 100 * mean, width, color=colour, label=label)
+        return
     error = [[100 * (mean - figure["low"])], [100 * (figure["high"] - mean)]]
     axis.bar(place, 100 * mean, width, yerr=error, color=colour, label=label, capsize=2)
 
@@ -68,7 +71,7 @@ def _arms(axis: Any, found: Mapping[str, Any], say: Any) -> None:
 
 
 def _on_the_way(axis: Any, found: Mapping[str, Any], say: Any) -> None:
-    colours = ("#c8102e", "#f0a030", "#2a6f97", "#5c8001", "#7b2d8b")
+    colours = ("#c8102e", "#f0a030", "#2a6f97", "#5c8001", "#7b2d8b", "#111111")
     for colour, (key, per_seed) in zip(colours, found["on_the_way"].items(), strict=False):
         rows = list(per_seed.values())
         for measure, line in (("content", "-"), ("language", ":")):
@@ -76,7 +79,7 @@ def _on_the_way(axis: Any, found: Mapping[str, Any], say: Any) -> None:
                 steps = [row["step"] for row in rows[0]]
                 shares = [100 * sum(seed[i][f"zh/{measure}"] for seed in rows) / len(rows) for i in range(len(steps))]
                 axis.plot(steps, shares, line, marker=".", color=colour, label=key if measure == "content" else None)
-    axis.set_title(say("Chinese questions while instructions are learned:\ncontent right (—), in Chinese (···), %",
+    axis.set_title(say("Chinese questions during instructions:\ncontent right (—), in Chinese (···), %",
                        "学习指令期间的中文提问：\n内容正确（—）、用中文（···），%"))  # fmt: skip
     axis.set_xlabel(say("steps", "步数"))
     axis.set_ylim(-3, 106)
@@ -93,6 +96,6 @@ def _paint(axis: Any, found: Mapping[str, Any], say: Any) -> None:
             _bars(axis, number + 0.4 * (bar - 0.5), figure, COLOURS[bar], 0.36, name if number == 0 else None)
     names = {"paint": say("joined", "相连"), "paint-apart": say("apart", "分隔")}
     axis.set_xticks(range(len(keys)), [names[key] for key in keys])
-    axis.set_title(say("painted from English captions:\nrecognised (%)", "只学英文提示的绘画：\n被认出（%）"))
+    axis.set_title(say("English captions only:\nrecognised (%)", "只学英文提示的绘画：\n被认出（%）"))
     axis.set_ylim(0, 122)
     axis.legend(fontsize=7, loc="upper center", frameon=False)

@@ -17,11 +17,11 @@ Figure = dict[str, float]
 
 
 def interval(values: Sequence[float], lowest: float = 0.0, highest: float = 1.0) -> Figure:
-    """Mean of one value per seed with its 95 % t interval; without an interval for one seed."""
+    """Mean of one value per seed with its 95 % t interval; one seed, marked by ``n``, may be anything."""
     n = len(values)
     mean = sum(values) / n
     if n == 1:
-        return {"mean": mean, "low": lowest, "high": highest}
+        return {"mean": mean, "low": lowest, "high": highest, "n": 1}
     spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
     half = spread * (T_975[n - 2] if n - 2 < len(T_975) else 1.96)
     return {"mean": mean, "low": max(lowest, mean - half), "high": min(highest, mean + half)}
@@ -76,7 +76,7 @@ def collect(results: Mapping[str, Mapping[str, Any]], seeds: int) -> dict[str, A
 
 
 def verdicts(found: Mapping[str, Any], things: int) -> dict[str, str]:
-    """claim → "confirmed", "partly", "open" (seeds differ too much) or "refuted"; left out without its arms."""
+    """claim → "confirmed", "partly", "open" (seeds too few or too unlike) or "refuted"; left out without its arms."""
     arms = {key: value["summary"] for key, value in found["arms"].items()}
     judged: dict[str, str] = {}
     if "a" in arms and "blind" in arms:
@@ -85,9 +85,10 @@ def verdicts(found: Mapping[str, Any], things: int) -> dict[str, str]:
         judged["understands"] = _verdict(
             zh["low"] > blind["zh"]["all"]["content"]["high"], zh["mean"] >= NEARLY * en["mean"]
         )
-    if "b" in arms and "c" in arms:
-        b, c = (arms[key]["zh"]["all"]["language"] for key in "bc")
-        judged["speaks"] = _verdict(c["low"] > b["high"], b["mean"] < 0.5 and c["mean"] >= MOSTLY)
+    for claim, keys in (("speaks", ("b", "c")), ("speaks+", ("b+", "c+"))):
+        if arms.keys() >= set(keys):
+            b, c = (arms[key]["zh"]["all"]["language"] for key in keys)
+            judged[claim] = _verdict(c["low"] > b["high"], b["mean"] < 0.5 and c["mean"] >= MOSTLY)
     if "paint" in found:
         zh, en = (found["paint"]["summary"][language]["thing"] for language in LANGUAGES[::-1])
         judged["paints"] = _verdict(zh["low"] > 1 / things, zh["mean"] >= NEARLY * en["mean"])
