@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gc
 import io
 import json
 import os
 import re
+import time
 from functools import cache
 from typing import Any
 
@@ -18,9 +21,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from huayu.serving.app import create_app
+from huayu.serving.jobs import Ticket
 from huayu.serving.settings import ServeSettings
 from huayu.serving.shelf import Shelf
-from tests.serving.asgi import Answer, post
+from tests.serving.asgi import WAIT_AND_LEAVE, Answer, ask, post
 
 MORE = os.environ.get("HUAYU_FUZZ")
 FUZZ = settings(
@@ -190,3 +194,27 @@ def test_pictures(data: bytes, chance: int) -> None:
 
 def test_the_files_themselves_are_read() -> None:
     assert [show(data, "What?").status for data in files()] == [200] * 6 + [400] * 3 + [200]
+
+
+def test_nothing_is_kept_of_clients_that_leave() -> None:
+    """Within the deadline, that is: its timer must not keep a job, and with it the pictures."""
+    lasting = create_app(ServeSettings(request_timeout_s=1000), shelf=app().state.shelf)
+    body = json.dumps({**CHAT, "max_tokens": 64, "stream": True}).encode()
+    sent = {"content-type": "application/json"}
+    known = _tickets() + 1  # an engine's thread remembers what it did last
+
+    async def leave() -> int:
+        for when in ({"leave_when_answering": True}, {"pieces": [body, WAIT_AND_LEAVE], "pause": 0.01}):
+            for _ in range(3):
+                await ask(lasting, "POST", "/v1/chat/completions", headers=sent, **{"pieces": [body], **when})
+        end = time.monotonic() + 20
+        while (left := _tickets()) > known and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+        return left
+
+    assert asyncio.run(leave()) <= known
+
+
+def _tickets() -> int:
+    gc.collect()
+    return sum(type(thing) is Ticket for thing in gc.get_objects())

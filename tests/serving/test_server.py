@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,8 +23,9 @@ import psutil
 import pytest
 
 from huayu.errors import OptionError
-from huayu.serving.server import HEADER_SECONDS, serve
+from huayu.serving.server import HEADER_SECONDS, serve, tidy
 from huayu.serving.settings import ServeSettings
+from huayu.serving.shelf import Shelf
 
 KEY = {"Authorization": "Bearer test-key"}
 QUEUE, BATCH, WORKERS = 4, 2, 2
@@ -236,3 +239,25 @@ def test_without_a_key_it_stays_on_this_machine(capsys: pytest.CaptureFixture[st
         serve(ServeSettings(host="0.0.0.0"))
     assert "HUAYU_API_KEYS" in caught.value.en
     assert "HUAYU_API_KEYS" in caught.value.zh
+
+
+def test_old_cycles_are_found_soon() -> None:
+    class Cycle:
+        """Refers to itself, as a request with its callbacks does."""
+
+        def __init__(self) -> None:
+            self.own = self
+
+    async def tidied() -> bool:
+        task = asyncio.create_task(tidy(Shelf(ServeSettings()), every=0.05))
+        await asyncio.sleep(0)
+        gone = weakref.ref(Cycle())
+        aside = gc.get_freeze_count()
+        await asyncio.sleep(0.5)
+        task.cancel()
+        return aside > 10_000 and gone() is None
+
+    try:
+        assert asyncio.run(tidied())
+    finally:
+        gc.unfreeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -178,6 +179,9 @@ class Ticket:
     def cancel(self) -> None:
         """Stop the job wherever it is."""
         self.cancelled.set()
+        if self._timer is not None:  # or it would keep the job and its pictures until the deadline
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._timer.cancel)
         if self.on_cancel is not None:
             self.on_cancel()
 
