@@ -26,6 +26,7 @@
     "Submit": ["Send", "发送"], "Stop": ["Stop", "停止"], "Upload a file": ["Add a picture", "添加图片"],
     "File upload": ["Add a picture", "添加图片"], "Click to upload or drop files": ["Add a picture", "添加图片"],
     "Multimedia input field": ["Question and pictures", "问题与图片"], "chatbot conversation": ["Conversation", "对话"],
+    "capture photo": ["Take the photograph", "拍照"], "Drop an image file here to upload": ["Add a picture", "添加图片"],
     "Remove file": ["Take the picture out", "移除图片"], "Remove this file": ["Take the picture out", "移除图片"],
   };
   const rename = (within) => {

@@ -142,7 +142,13 @@ class TalkTab:
         self.chat.undo(self._undo, [self.talk], outputs, **QUIET)
         self.box.stop(self._stop, None, None, **QUIET)
         self.fresh.click(self._fresh, None, outputs, **QUIET)
-        self.camera.click(self._camera, [self.camera_open], [self.camera_open, self.panel, self.camera], **QUIET)
+        self.camera.click(
+            self._camera,
+            [self.camera_open],
+            [self.camera_open, self.panel, self.camera],
+            **QUIET,
+            scroll_to_output=True,
+        )
         shot = [self.box, self.shot, self.camera_open, self.panel, self.camera]
         self.shot.input(self._taken, [self.shot, self.box], shot, **QUIET)
 
