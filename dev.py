@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The two commands of the README; needs only Python 3.11 or newer and a package registry.
 
-    python3 dev.py demo            set up .venv, talk about a picture, paint two
+    python3 dev.py demo            set up .venv with the page, talk about a picture, paint two
     python3 dev.py test [ARG…]     set up .venv and run the tests; ARGs go to pytest
     python3 dev.py setup [EXTRA…]  only set up (extras of pyproject.toml; default: test)
 
@@ -160,7 +160,11 @@ def set_up(extras: set[str]) -> bool:
 def demo() -> int:
     """A short conversation about a picture, then two pictures from words."""
     scripts = (ROOT / "examples" / name for name in ("chat_demo.py", "paint_demo.py"))
-    return 0 if set_up(set()) and all(run(PYTHON, script) for script in scripts) else 1
+    if not (set_up({"web"}) and all(run(PYTHON, script) for script in scripts)):
+        return 1
+    command = os.path.relpath(PYTHON.with_name("huayu"))
+    say(f"The same in the browser: {command} web", f"在浏览器里试试：{command} web")
+    return 0
 
 
 def test(arguments: list[str]) -> int:
@@ -168,7 +172,7 @@ def test(arguments: list[str]) -> int:
     if not set_up({"test"}):
         return 1
     workers = min(4, os.cpu_count() or 1)
-    spread = ["-n", str(workers)] if workers > 1 and not arguments else []
+    spread = ["-n", str(workers), "--dist", "loadgroup"] if workers > 1 and not arguments else []
     # Idle threads that spin would take the time of the other workers.
     env = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     command = [str(PYTHON), "-m", "pytest", *spread, *arguments]
