@@ -36,7 +36,9 @@ def claims(found: Mapping[str, Any], say: Say) -> str:
     """A paragraph for each claim that has a verdict."""
     parts = {"understands": _understands, "speaks": _speaks, "speaks+": _tuned_harder, "paints": _paints}
     return "\n\n".join(
-        f"**{number}. {say(*CLAIMS[claim])}: {say(*VERDICTS[verdict])}.** {parts[claim](found, say)}"
+        say("**{}. {}: {}.** {}", "**{}. {}：{}。** {}").format(
+            number, say(*CLAIMS[claim]), say(*VERDICTS[verdict]), parts[claim](found, say)
+        )
         for number, (claim, verdict) in enumerate(found["verdicts"].items(), 1)
     )
 
