@@ -51,6 +51,11 @@ def test_two_ray_workers_one_killed(tmp_path: Path) -> None:
     assert once_each(job.output, 24)
     assert not list(job.output.glob(".*"))
     assert {row["answers"][0]["text"] for row in read(job.output, "results")} == {"这是一只狗。"}
-    job = Job("ask", (file,), tmp_path / "out2", loading={"device": "cpu"}, shard_size=2, stop_on_error=True)
-    with pytest.raises(ImageError, match="nowhere"):
+
+
+def test_a_bad_row_ends_the_batch_by_choice(tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", {"image": "nowhere.png", "question": "?"})
+    job = Job("ask", (file,), tmp_path / "out", loading={"device": "cpu"}, stop_on_error=True)
+    with pytest.raises(ImageError, match=r"rows\.jsonl#0: .*nowhere"):
         run(job, workers=1, ray=True)
+    assert [path.name for path in job.output.iterdir()] == ["plan.json"]

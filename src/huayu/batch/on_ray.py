@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from huayu.batch.inputs import Shard
-from huayu.batch.tasks import Job, open_worker
+from huayu.batch.tasks import ROW_ERRORS, Job, open_worker
 from huayu.batch.work import Tell, do_shard, finished
 from huayu.errors import HuayuError
 from huayu.runtime import cluster
@@ -57,5 +57,5 @@ def run_shards(job: Job, shards: Sequence[Shard], workers: int, tell: Tell) -> N
         for row in done.iter_rows():
             kind, en, zh = json.loads(row["problem"])
             if kind:
-                raise HuayuError(en, zh)
+                raise {error.__name__: error for error in ROW_ERRORS}.get(kind, HuayuError)(en, zh)
             tell(row["rows"])
