@@ -91,10 +91,9 @@ class Beyond(Run):
         for _ in self._whole:
             """The answers about the whole pictures are not shown: they may change."""
         looks = [_Look(row, reply) for row, reply in zip(self._rows, self._whole.replies(), strict=True)]
+        ended = [look for look in looks if look.reply.finish in ("stop", "length")]
         try:
-            self._look_closer(
-                [look for look in looks if look.reply.finish in ("stop", "length") and look.row.conversation.pictures]
-            )
+            self._look_closer([look for look in ended if look.row.conversation.pictures])
         except Cancelled:
             for look in looks:
                 look.reply = replace(look.reply, finish="cancelled")

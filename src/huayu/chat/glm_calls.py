@@ -67,8 +67,7 @@ def stream_chat(
     prompt, picture and answer. ``mode``: the published order of sampling, ``"hf"`` or ``"sat"``. ``strict``: tags and
     special tokens that were typed count, as in published code of that ``mode``; the picture is ``image_path`` all the
     same. The last token is shown even when the length ends the answer. Raises ImageError; PromptError for a prompt
-    longer than ``max_length``.
-    Source: spec visualglm §6, 7, 11.
+    longer than ``max_length``. Source: spec visualglm §6, 7, 11.
     """
     turns = [*map(_pair, history)]
     inputs = _inputs(model, tokenizer, image_path, query, turns, mode if strict else None, english)

@@ -111,13 +111,8 @@ class HuggingFaceBackend:
         texts = [prompt.text for prompt in prompts]
         # A template has written the special tokens already; a second <s> would not be what the model knows.
         has_bos = bool(self.tokenizer.bos_token) and texts[0].startswith(self.tokenizer.bos_token)
-        inputs = self.processor(
-            images=pictures if any(pictures) else None,
-            text=texts,
-            padding=True,
-            add_special_tokens=not has_bos,
-            return_tensors="pt",
-        )
+        settings = {"padding": True, "add_special_tokens": not has_bos, "return_tensors": "pt"}
+        inputs = self.processor(images=pictures if any(pictures) else None, text=texts, **settings)
         return {name: self._moved(value) for name, value in inputs.items()}
 
     def _moved(self, value: torch.Tensor) -> torch.Tensor:

@@ -66,27 +66,29 @@ def load_chat(
     adapter = find_adapter(model)
     source = locate(adapter.base if adapter else model, kind="chat")
     guard = settle_guard(safety, source.folder)
+    backend: Any
     if source.form == "folder" and source.family is None:
-        if bits:
-            raise ModelError(
-                f"huayu quantises its own families only, and {source.name} is another library's; try --dtype float16.",
-                f"huayu 只量化自己的模型，而 {source.name} 属于其他库；可尝试 --dtype float16。",
-            )
-        from huayu.chat.huggingface import open_backend
-
-        other = open_backend(source, where, dtype, _settle_placement(placement, where))
-        if image_size is not None:
-            set_image_size(other, image_size)
-        return ChatModel(other, guard)
-    backend: Any = open_own(
-        source, device=where, dtype=dtype, bits=bits, vocab=vocab, placement=placement, progress=progress
-    )
+        backend = _open_foreign(source, where, dtype, bits, placement)
+    else:
+        known = {"dtype": dtype, "bits": bits, "vocab": vocab, "placement": placement, "progress": progress}
+        backend = open_own(source, device=where, **known)  # type: ignore[arg-type]
     if adapter:
         adapter.apply(backend.model)
         backend.name = adapter.name
     if image_size is not None:
         set_image_size(backend, image_size)
     return ChatModel(backend, guard)
+
+
+def _open_foreign(source: Source, where: torch.device, dtype: Any, bits: int | None, placement: Any) -> Backend:
+    from huayu.chat.huggingface import open_backend
+
+    if bits:
+        raise ModelError(
+            f"huayu quantises its own families only, and {source.name} is another library's; try --dtype float16.",
+            f"huayu 只量化自己的模型，而 {source.name} 属于其他库；可尝试 --dtype float16。",
+        )
+    return open_backend(source, where, dtype, _settle_placement(placement, where))
 
 
 def open_viscpm(

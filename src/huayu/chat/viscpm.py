@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -81,8 +81,7 @@ class VisCPMBackend:
     @property
     def vocabulary(self) -> BeeVocabulary:
         """The model's own."""
-        vocabulary: BeeVocabulary = self.processor.tokenizer.vocabulary
-        return vocabulary
+        return cast(BeeVocabulary, self.processor.tokenizer.vocabulary)
 
     def image_embeds(self, pictures: Sequence[Picture]) -> Tensor | None:
         """Pictures as the language model sees them, (P, Q, D); None without any. Each is read only the first time."""
@@ -94,9 +93,8 @@ class VisCPMBackend:
         if new:
             known |= dict(zip(new, self._look_at(list(new.values())), strict=True))
         with self._lock:
-            for picture in pictures:
-                self._read[picture.key] = known[picture.key]
-                self._read.move_to_end(picture.key)
+            for key in (picture.key for picture in pictures):
+                self._read[key] = self._read.pop(key, known[key])  # the last of them is the newest
             while len(self._read) > REMEMBERED_PICTURES:
                 self._read.popitem(last=False)
         return torch.stack([known[picture.key] for picture in pictures])
@@ -244,9 +242,8 @@ def _simplified(turn: Turn) -> Turn:
 
 def _stacked(embeds: Sequence[Tensor | None]) -> Tensor:
     """(P, Q, D) or None each → (B, most P, Q, D), rows with fewer pictures padded with zeros."""
-    first = next(one for one in embeds if one is not None)
-    most = max(len(one) for one in embeds if one is not None)
-    batch = first.new_zeros(len(embeds), most, *first.shape[1:])
+    given = [one for one in embeds if one is not None]
+    batch = given[0].new_zeros(len(embeds), max(map(len, given)), *given[0].shape[1:])
     for row, one in enumerate(embeds):
         if one is not None:
             batch[row, : len(one)] = one

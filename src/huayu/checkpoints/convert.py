@@ -64,11 +64,7 @@ def convert(
     Memory: one tensor. Raises CheckpointError when a key is not accounted for, when ``dst`` exists, when the disk has
     not enough room; ModelError for a model of another library. What fails leaves nothing behind.
     """
-    dst = Path(dst).expanduser()
-    if dst.is_file() or (dst.is_dir() and any(dst.iterdir())):
-        raise CheckpointError(f"{dst} exists already.", f"{dst} 已存在。")
-    if dst.suffix == ".safetensors":
-        raise CheckpointError(f"{dst}: name a folder, or a .pt file.", f"{dst}：请给出文件夹名或 .pt 文件名。")
+    dst = _free(Path(dst).expanduser())
     source = src if isinstance(src, Source) else locate(src, kind_of(src))
     chosen = None if dtype is None else pick_dtype(dtype, torch.device("cpu"))
     size = parse_size(max_shard_size) if isinstance(max_shard_size, str) else max_shard_size
@@ -88,6 +84,14 @@ def convert(
     if to_file or to is not None:
         return job.to_published(to or "file", size, vocab)
     return job.to_folder(size, vocab, keep_dropped, loras)
+
+
+def _free(dst: Path) -> Path:
+    if dst.is_file() or (dst.is_dir() and any(dst.iterdir())):
+        raise CheckpointError(f"{dst} exists already.", f"{dst} 已存在。")
+    if dst.suffix == ".safetensors":
+        raise CheckpointError(f"{dst}: name a folder, or a .pt file.", f"{dst}：请给出文件夹名或 .pt 文件名。")
+    return dst
 
 
 def _require_format(to: str | None, family: str, to_file: bool) -> None:

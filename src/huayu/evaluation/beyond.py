@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
 from huayu.chat import ChatModel, ChatReply, load_chat
 from huayu.chat.ocr import TextLine, read_text, with_text
@@ -227,16 +227,6 @@ def markdown(figures: Sequence[Figure]) -> str:
     return text
 
 
-def _table(figures: Sequence[Figure], name: str) -> Table:
-    table = Table(title=say(f"{name}: beyond one look", f"{name}：不止看一眼"))
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown(figures).splitlines()]
-    for head in lines[0]:
-        table.add_column(head)
-    for line in lines[2:]:
-        table.add_row(*line)
-    return table
-
-
 def evaluate(model: str | None, limit: int, output: Path | None) -> list[Figure]:
     """Run the task and print its table; ``limit`` scenes a cell. ``output`` gets figures.json and table.md."""
     sprites, chat = Sprites.load(pictograms.pack()), load_chat(model)
@@ -253,5 +243,6 @@ def evaluate(model: str | None, limit: int, output: Path | None) -> list[Figure]
             output.mkdir(parents=True, exist_ok=True)
             write_text(output / "figures.json", json.dumps([asdict(f) for f in figures], indent=1))
             write_text(output / "table.md", markdown(figures))
-    Console(width=160).print(_table(figures, chat.name))
+    title = say(f"{chat.name}: beyond one look", f"{chat.name}：不止看一眼")
+    Console(width=160).print(Markdown(f"## {title}\n\n{markdown(figures)}"))
     return figures

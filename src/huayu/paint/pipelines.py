@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import threading
-import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from huayu.errors import ModelError, OptionError, PromptError
 from huayu.models.cpm_bee.vocabulary import escape
@@ -23,12 +21,12 @@ from huayu.models.viscpm_paint.prompts import pack_prompt
 from huayu.models.viscpm_paint.schedulers import make_scheduler
 from huayu.paint.backend import Backend, Job, OnStep
 from huayu.paint.options import Facts, Settings, Size
+from huayu.paint.previews import Previews
 from huayu.runtime.memory import guarded
 
 _HINT_EN = "try a smaller picture, fewer at a time (--batch-size 1) or a smaller format (--dtype float16)"
 _HINT_ZH = "可改画小一些、每次少画几张（--batch-size 1），或用更小的数据格式（--dtype float16）"
 _GPU_BATCH = 4
-_PREVIEW_SIDE = 32  # latents
 # As far as CPM-Bee tells distances apart. Source: spec viscpm §1.1.
 MAX_TOKENS = 2048
 
@@ -70,9 +68,8 @@ class _PipelineBackend(ABC):
         """See :class:`huayu.paint.backend.Backend`. Raises OutOfMemory."""
         with self._lock, guarded(_HINT_EN, _HINT_ZH):
             call, arguments = self._call(job)
-            share = 1.0 if job.settings.image is None else job.settings.strength
-            steps = max(1, round(job.settings.steps * share))
-            preview = _Previews(self.pipeline) if job.settings.previews else lambda _: None
+            steps = max(1, round(job.settings.steps * (1.0 if job.settings.image is None else job.settings.strength)))
+            preview = Previews(self.pipeline) if job.settings.previews else lambda _: None
 
             def step_ended(_: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
                 on_step(step + 1, max(step + 1, steps), preview(tensors.get("latents")))
@@ -173,8 +170,7 @@ class DiffusersBackend(_PipelineBackend):
         if not parts:
             return
         roomiest = max(parts, key=lambda part: part.model_max_length)
-        size = len(roomiest(prompt, verbose=False).input_ids)
-        _require_room(size, roomiest.model_max_length)
+        _require_room(len(roomiest(prompt, verbose=False).input_ids), roomiest.model_max_length)
 
     def paint(self, job: Job, on_step: OnStep) -> list[Image.Image]:
         """See :class:`huayu.paint.backend.Backend`.
@@ -227,30 +223,6 @@ class DiffusersBackend(_PipelineBackend):
         if type(other) not in self.own_scheduler.compatibles:
             raise OptionError(f"{self.name} cannot use the scheduler {name}.", f"{self.name} 不能使用调度器 {name}。")
         return other
-
-
-class _Previews:
-    """Small pictures of latents on the way, as often as a fifth of the time allows; None for latents of other kinds."""
-
-    def __init__(self, pipeline: Any) -> None:
-        self._vae = getattr(pipeline, "vae", None)
-        self._next = 0.0
-
-    @torch.no_grad()
-    def __call__(self, latents: torch.Tensor | None) -> Image.Image | None:
-        """Of the first of (N, C, h, w); a VAE that waits on another device is left there."""
-        vae, begin = self._vae, time.perf_counter()
-        if latents is None or latents.ndim != 4 or vae is None or vae.device != latents.device or begin < self._next:
-            return None
-        shift, scale = getattr(vae.config, "shift_factor", None) or 0.0, vae.config.scaling_factor
-        first = latents[:1].to(vae.dtype) / scale + shift
-        side = max(first.shape[-2:])
-        if side > _PREVIEW_SIDE:
-            first = F.interpolate(first, scale_factor=_PREVIEW_SIDE / side, mode="area")
-        pixels = (vae.decode(first, return_dict=False)[0][0].float() / 2 + 0.5).clamp(0, 1).mul(255).byte()
-        end = time.perf_counter()
-        self._next = end + 4 * (end - begin)
-        return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
 def _share_of(on_step: OnStep, call: int, calls: int) -> OnStep:
