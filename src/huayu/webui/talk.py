@@ -90,6 +90,7 @@ class TalkTab:
             render_markdown=False,
             container=False,
             feedback_options=None,
+            group_consecutive_messages=False,
         )
         self.notice = gr.HTML(elem_id="talk-notice", container=False)
         self.box = gr.MultimodalTextbox(
@@ -172,7 +173,8 @@ class TalkTab:
     async def _retry(
         self, request: gr.Request, chosen: gr.RetryData, talk: Talk | None, saved: Any, *wishes: Any
     ) -> Events:
-        talk, count = talk or Talk(), _turn(chosen.index)
+        talk = talk or Talk()
+        count = _turn(talk, chosen.index)
         said = talk.said[count]
         async for event in self._ask(talk.upto(count), said.question, list(said.pictures), saved, wishes, request):
             yield event
@@ -180,7 +182,8 @@ class TalkTab:
     async def _edit(
         self, request: gr.Request, chosen: gr.EditData, talk: Talk | None, saved: Any, *wishes: Any
     ) -> Events:
-        talk, count = talk or Talk(), _turn(chosen.index)
+        talk = talk or Talk()
+        count = _turn(talk, chosen.index)
         pictures = list(talk.said[count].pictures)
         async for event in self._ask(talk.upto(count), str(chosen.value), pictures, saved, wishes, request):
             yield event
@@ -289,16 +292,22 @@ class TalkTab:
         return {self.talk: talk, self.chat: self._messages(talk), self.notice: notice(told, bad=bad)}
 
     def _messages(self, talk: Talk, text: str = "") -> list[dict[str, Any]]:
-        """Two for each question; ``text`` is what there is so far of the last answer."""
+        """What the chatbot shows, see :func:`_turn`; ``text`` is what there is so far of the last answer.
+
+        The pictures are a message of their own: Gradio cannot edit a text beside a picture.
+        """
         messages = []
         for number, said in enumerate(talk.said, 1):
-            pictures = [{"path": self.room.house.scratch.shown(picture)} for picture in said.pictures]
+            if said.pictures:
+                shown = [{"path": self.room.house.scratch.shown(picture)} for picture in said.pictures]
+                messages.append({"role": "user", "content": shown})
             answer = said.answer or (text if number == len(talk.said) else "") or "…"
-            messages.append({"role": "user", "content": [*pictures, said.question]})
+            messages.append({"role": "user", "content": said.question})
             messages.append({"role": "assistant", "content": answer})
         return messages
 
 
-def _turn(index: int | tuple[int, int]) -> int:
+def _turn(talk: Talk, index: int | tuple[int, int]) -> int:
     """Which question a message belongs to."""
-    return (index if isinstance(index, int) else index[0]) // 2
+    at = index if isinstance(index, int) else index[0]
+    return [turn for turn, said in enumerate(talk.said) for _ in range(3 if said.pictures else 2)][at]
