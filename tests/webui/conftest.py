@@ -24,7 +24,7 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "
 OpenPage = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(tiny_chat_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of ``huayu web``: the embedded models, and one that talks nonsense for long."""
     pytest.importorskip("gradio", reason="the page's packages are not installed")
@@ -45,7 +45,7 @@ def site(tiny_chat_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         assert server.wait(30) == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open this thread has a running event loop: not for other modules
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -101,7 +101,7 @@ def picture(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
         page.mouse.move(0, 0)
         page.wait_for_timeout(500)
         page.screenshot(path=path)
-        Image.open(path).convert("RGB").quantize(192, method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+        Image.open(path).convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
         assert path.stat().st_size <= 150_000
 
     return take

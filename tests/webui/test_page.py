@@ -112,13 +112,13 @@ def test_talk(open_page: OpenPage, picture: Take) -> None:
     page.evaluate(WATCH)
     answer = ask(page, "What is in the picture?", EXAMPLES / "fruit_and_dog.png")
     assert all(thing in answer for thing in ("apple", "banana", "dog")), answer
+    picture(page, "talk_en")
     seen = [text for text in page.evaluate("window.seen") if text not in ("", "…")]
     assert len(seen) > 1
     assert all(later.startswith(earlier) for earlier, later in pairwise(seen))
     assert "three" in ask(page, "How many things are there?")
     assert "blue" in ask(page, "What colour is the background?").lower()
     assert turns(page) == 3
-    picture(page, "talk_en")
     page.click("#talk-options > button")
     page.get_by_text("Chinese", exact=True).click()
     page.get_by_role("button", name="Retry").last.click()

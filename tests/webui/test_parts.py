@@ -77,7 +77,7 @@ def test_history_belongs_to_its_owner(tmp_path: Path) -> None:
 
 def test_a_talk_comes_back_from_the_history_as_it_was() -> None:
     pytest.importorskip("gradio")
-    from huayu.webui.talk import Talk
+    from huayu.webui.said import Talk
 
     whole = conversation()
     talk = Talk.of(Item("7", "chat", "", 0.0, whole.to_json()))

@@ -30,7 +30,8 @@
     "Remove file": ["Take the picture out", "移除图片"], "Remove this file": ["Take the picture out", "移除图片"],
   };
   const rename = (within) => {
-    for (const element of within.querySelectorAll?.("[aria-label]") || []) {
+    for (const element of [within, ...within.querySelectorAll("[aria-label]")]) {
+      if (!element.hasAttribute("aria-label")) continue;
       const name = element.getAttribute("aria-label");
       const chinese = tag !== "en";
       const better = names[name]?.[chinese ? 1 : 0] || name
@@ -41,7 +42,7 @@
     }
   };
   new MutationObserver((changes) => changes.forEach((change) => rename(change.target)))
-    .observe(document.documentElement, { childList: true, subtree: true });
+    .observe(document.documentElement, { childList: true, subtree: true, attributeFilter: ["aria-label"] });
   addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     if (drawer()?.hasAttribute("data-open")) open(false);

@@ -13,9 +13,11 @@ import gradio as gr
 from huayu.errors import HuayuError
 from huayu.webui.common import QUIET, Room
 from huayu.webui.history import Item, export
-from huayu.webui.painting import PaintTab, works_of
-from huayu.webui.talk import Talk, TalkTab
+from huayu.webui.painting import PaintTab
+from huayu.webui.said import Talk
+from huayu.webui.talk import TalkTab
 from huayu.webui.words import notice
+from huayu.webui.works import works_of
 
 # Not a secret: Gradio wants one to scramble what it keeps, and it must outlive the server.
 _SCRAMBLE = "huayu-page-settings"

@@ -3,58 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
-import json
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, replace
-from html import escape
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from huayu.chat.conversation import Picture
 from huayu.chat.looking import BRIEFLY, question_for, verdict_on
 from huayu.data.paintings import STYLES
-from huayu.errors import OptionError
 from huayu.paint import Painted, PaintOptions, PaintResult, Progress
-from huayu.runtime.language import language_of
 from huayu.serving.engine import ChatJob, PaintJob
 from huayu.types import Verdict
 from huayu.webui.common import QUIET, Events, Room
 from huayu.webui.history import Item
-from huayu.webui.words import Language, notice
-
-_MINI = "huayu-paint-mini"
-_STYLES = {  # of models that know more than pictograms
-    "en": ("ink wash painting", "watercolour", "oil painting", "photograph", "anime"),
-    "zh": ("水墨画", "水彩画", "油画", "摄影", "动漫"),
-}
-_TRY = {
-    "en": ("a sailboat on a blue background", "a panda", "a birthday cake", "a cat, 3D style"),
-    "zh": ("蓝色背景上的帆船", "一只熊猫", "一块蛋糕", "猫，立体风格"),
-}
-
-
-@dataclass(frozen=True)
-class Work:
-    """A finished painting: ``png`` with its labels, and what is said of it."""
-
-    png: bytes
-    seed: int
-    size: str
-    scores: tuple[float, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
-    look: Verdict | None = None
-    tries: int = 1
-
-    @property
-    def name(self) -> str:
-        """Of its file; the same for the same picture."""
-        return f"huayu-{self.seed}-{uuid.uuid5(uuid.NAMESPACE_OID, base64.b64encode(self.png).decode()).hex[:8]}.png"
+from huayu.webui.wishes import MINI, STYLES_OF_OTHERS, TRY, bar, empty, number, size_of, with_style
+from huayu.webui.words import notice
+from huayu.webui.works import Work, caption, reason, record_of, story
 
 
 class PaintTab:
@@ -69,7 +36,7 @@ class PaintTab:
             with gr.Column(scale=5, min_width=300, elem_classes="panel"):
                 self._wishes(names)
             with gr.Column(scale=7, min_width=300):
-                self.progress = gr.HTML(_empty(room), elem_id="progress", container=False)
+                self.progress = gr.HTML(empty(room), elem_id="progress", container=False)
                 self.gallery = gr.Gallery(
                     label=say("painted"), show_label=False, elem_id="gallery", columns=2, object_fit="contain",
                     format="png", visible=False, buttons=["download", "fullscreen"], height="auto", interactive=False,
@@ -91,10 +58,10 @@ class PaintTab:
             label=say("prompt"), placeholder=say("prompt hint"), lines=1, max_lines=6, elem_id="prompt"
         )
         gr.Examples(
-            [[text] for text in _TRY[language]], self.prompt, label=say("try"), api_visibility="private", elem_id="try"
+            [[text] for text in TRY[language]], self.prompt, label=say("try"), api_visibility="private", elem_id="try"
         )
-        mini = names[0] == _MINI
-        found = [getattr(style, language)[0] for style in STYLES] if mini else list(_STYLES[language])
+        mini = names[0] == MINI
+        found = [getattr(style, language)[0] for style in STYLES] if mini else list(STYLES_OF_OTHERS[language])
         self.style = gr.Radio(
             [(say("no style"), ""), *((name, name) for name in found)], value="", label=say("style"),
             elem_classes="chips", elem_id="style",
@@ -107,11 +74,11 @@ class PaintTab:
             most = self.room.house.settings.max_n
             self.count = gr.Slider(1, most, value=min(2, most), step=1, label=say("pictures"))
             with gr.Row():
-                self.seed = _number(say("seed"), say("a new one"), precision=0)
+                self.seed = number(say("seed"), say("a new one"), precision=0)
                 self.size = gr.Dropdown([(say("model's own"), "")], value="", label=say("size"), min_width=120)
             with gr.Row():
-                self.steps = _number(say("steps"), say("model's own"), precision=0)
-                self.guidance = _number(say("guidance"), say("model's own"))
+                self.steps = number(say("steps"), say("model's own"), precision=0)
+                self.guidance = number(say("guidance"), say("model's own"))
             self.negative = gr.Textbox(label=say("negative"), lines=1, max_lines=3)
             self.candidates = gr.Slider(1, 8, value=1, step=1, label=say("candidates"), visible=False)
             self.check = gr.Checkbox(False, label=say("check"), elem_id="check")
@@ -147,30 +114,30 @@ class PaintTab:
         busy = {self.go: gr.update(visible=False), self.stop: gr.update(visible=True)}
         try:
             job = self._job(prompt, wishes)
-            yield self.show((), progress=_bar(say("painting"), 0, 1)) | busy
+            yield self.show((), progress=bar(say("painting"), 0, 1)) | busy
             async for event in self._painted(key, job):
                 if isinstance(event, Progress):
                     word = say("painting of", event.done, event.total)
-                    yield {self.progress: _bar(word, event.done, event.total, event.preview)}
+                    yield {self.progress: bar(word, event.done, event.total, event.preview)}
                 elif isinstance(event, Painted):
                     works.append(await asyncio.to_thread(self._work, event))
-                    yield self.show(tuple(works), progress=_bar(say("painting"), len(works), job.options.n))
+                    yield self.show(tuple(works), progress=bar(say("painting"), len(works), job.options.n))
                 else:
                     told, bad = self._refused(event)
             *_, check, repaints = wishes
             for at in range(len(works) if check and not bad else 0):
                 async for word in self._looked_at(key, job, works, at, int(repaints)):
-                    yield self.show(tuple(works), progress=_bar(word, at + 1, len(works)))
+                    yield self.show(tuple(works), progress=bar(word, at + 1, len(works)))
         except Exception as error:  # whatever it is, the reader gets words and keeps the prompt
             told, bad = room.explain(error), True
         finally:
             room.house.tickets.pop(key, None)
         if works and not told:
             told = say("done", len(works), f"{time.monotonic() - begin:.1f}")
-        rest = {self.go: gr.update(visible=True), self.stop: gr.update(visible=False)}
+        rest: dict[Any, Any] = {self.go: gr.update(visible=True), self.stop: gr.update(visible=False)}
         if works:
             item = Item(uuid.uuid4().hex, "paint", prompt.strip()[:60], 0.0)
-            make = lambda: replace(item, body=_record(prompt, works))  # noqa: E731
+            make = lambda: replace(item, body=record_of(prompt, works))  # noqa: E731
             problem, items = await asyncio.to_thread(room.kept, room.owner(saved, request), make)
             told, rest = " ".join(filter(None, [told, problem])), rest | {self.history: items}
         yield self.show(tuple(works), told=told, bad=bad) | rest
@@ -228,7 +195,7 @@ class PaintTab:
         options = PaintOptions(
             n=min(int(count), settings.max_n),
             seed=None if seed is None else int(seed),
-            size=_size(size),
+            size=size_of(size),
             steps=None if steps is None else int(steps),
             guidance=guidance,
             negative=(negative or "").strip(),
@@ -236,22 +203,21 @@ class PaintTab:
             previews=True,
         )
         model = model if model in known else known[0]
-        return PaintJob(model, _with_style(prompt, style, model), options, settings.request_timeout_s)
+        return PaintJob(model, with_style(prompt, style, model), options, settings.request_timeout_s)
 
     def _work(self, painted: Painted) -> Work:
-        buffer = io.BytesIO()
         name = self.room.house.scratch.path / f"{uuid.uuid4().hex}.png"
         painted.save(name)
-        buffer.write(name.read_bytes())
+        png = name.read_bytes()
         name.unlink()
         size = "{}×{}".format(*painted.image.size)
-        return Work(buffer.getvalue(), painted.seed, size, painted.scores, painted.verdicts, painted.look)
+        return Work(png, painted.seed, size, painted.scores, painted.verdicts, painted.look)
 
     def _refused(self, result: PaintResult) -> tuple[str, bool]:
         """What a reader should know of how it ended, and whether that is bad."""
         if result.finish == "blocked":
             why = next(verdict for verdict in result.prompt_verdicts if not verdict.allowed)
-            return self.room.say("not painted", _reason(why, self.room.language)), True
+            return self.room.say("not painted", reason(why, self.room.language)), True
         return (self.room.say("stopped"), False) if result.finish == "cancelled" else ("", False)
 
     def _stop(self, request: gr.Request) -> None:
@@ -259,7 +225,7 @@ class PaintTab:
 
     def _select(self, works: tuple[Work, ...], chosen: gr.SelectData) -> tuple[int, str]:
         at = int(chosen.index) if isinstance(chosen.index, int) else 0
-        return at, self._story(works, at)
+        return at, story(works, at, self.room)
 
     def _to_chat(self, works: tuple[Work, ...], at: int, box: dict[str, Any]) -> tuple[Any, ...]:
         files = [*(box.get("files") or []), self._path(works[at])]
@@ -267,108 +233,16 @@ class PaintTab:
 
     def show(self, works: tuple[Work, ...], *, progress: str = "", told: str = "", bad: bool = False) -> dict[Any, Any]:
         """The page with these paintings on it."""
-        files = [(self._path(work), self._caption(work, at)) for at, work in enumerate(works, 1)]
-        empty = "" if works or progress else _empty(self.room)
+        files = [(self._path(work), caption(work, at, self.room)) for at, work in enumerate(works, 1)]
         return {
             self.works: works,
             self.chosen: 0,
             self.gallery: gr.update(value=files, visible=bool(works), columns=1 if len(works) == 1 else 2),
-            self.about: self._story(works, 0) if works else "",
+            self.about: story(works, 0, self.room) if works else "",
             self.after: gr.update(visible=bool(works) and not progress),
-            self.progress: progress or empty,
+            self.progress: progress or ("" if works else empty(self.room)),
             self.notice: notice(told, bad=bad),
         }
 
     def _path(self, work: Work) -> str:
         return self.room.house.scratch.put(work.name, lambda path: path.write_bytes(work.png))
-
-    def _caption(self, work: Work, number: int) -> str:
-        said = [f"{number}", f"{self.room.say('seed')} {work.seed}"]
-        if work.scores:
-            said.append(f"{self.room.say('score')} {max(work.scores):.1f}")
-        if work.look is not None:
-            said.append(self._judged(work.look))
-        return " · ".join(said)
-
-    def _judged(self, look: Verdict) -> str:
-        return self.room.say("fits" if look.allowed else "unsure" if look.score else "no fit")
-
-    def _story(self, works: tuple[Work, ...], at: int) -> str:
-        """HTML: everything that is known of one picture."""
-        if at >= len(works):
-            return ""
-        say, work = self.room.say, works[at]
-        rows = [(say("seed"), str(work.seed)), (say("size"), work.size)]
-        if work.scores:
-            listed = " · ".join(f"{score:.1f}" for score in work.scores)
-            rows.append((say("score"), f"{max(work.scores):.1f} ({say('best of')} {listed})"))
-        if work.look is not None:
-            tries = f" ×{work.tries}" if work.tries > 1 else ""
-            rows.append((self._judged(work.look) + tries, _reason(work.look, self.room.language)))
-        rows += [(say("safety"), _reason(verdict, self.room.language)) for verdict in work.verdicts]
-        return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows) + "</dl>"
-
-
-def works_of(item: Item) -> tuple[str, tuple[Work, ...]]:
-    """Prompt and paintings from the history."""
-    record = json.loads(item.body)
-    works = [
-        Work(
-            base64.b64decode(said["png"]),
-            said["seed"],
-            said["size"],
-            tuple(said["scores"]),
-            tuple(Verdict(**verdict) for verdict in said["verdicts"]),
-            Verdict(**said["look"]) if said["look"] else None,
-            said["tries"],
-        )
-        for said in record["pictures"]
-    ]
-    return record["prompt"], tuple(works)
-
-
-def _record(prompt: str, works: list[Work]) -> str:
-    pictures = [{**asdict(work), "png": base64.b64encode(work.png).decode("ascii")} for work in works]
-    return json.dumps({"format": "huayu.painting", "version": 1, "prompt": prompt, "pictures": pictures})
-
-
-def _number(label: str, hint: str, precision: int | None = None) -> gr.Number:
-    return gr.Number(None, label=label, placeholder=hint, precision=precision, minimum=0, min_width=120)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if not text:
-        return None
-    sides = text.split("×")
-    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-        raise OptionError(f"A size is like 512×512, not {text}.", f"大小应如 512×512，而不是 {text}。")
-    return int(sides[0]), int(sides[1])
-
-
-def _with_style(prompt: str, style: str | None, model: str) -> str:
-    """The prompt with the words for a style."""
-    if not style or not prompt.strip():
-        return prompt
-    text = prompt.strip().rstrip("。.")
-    if language_of(prompt) == "zh":
-        return f"{text}，{style}" + ("风格" if model == _MINI else "")
-    return f"{text}, {style}" + (" style" if model == _MINI else "")
-
-
-def _reason(verdict: Verdict, language: Language) -> str:
-    return verdict.reason_zh if language == "zh" else verdict.reason_en
-
-
-def _empty(room: Room) -> str:
-    return f'<div class="empty">{room.say("empty paint")}</div>'
-
-
-def _bar(word: str, done: int, total: int, preview: Image.Image | None = None) -> str:
-    """HTML of a progress bar with what is going on, and the picture so far."""
-    shown = ""
-    if preview is not None:
-        buffer = io.BytesIO()
-        preview.save(buffer, "PNG", compress_level=1)
-        shown = f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode("ascii")}">'
-    line = f'<label>{escape(word)}<progress max="{max(total, 1)}" value="{done}"></progress></label>'
-    return f'<div class="working" role="status">{line}{shown}</div>'

@@ -4,70 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from huayu.chat import ChatOptions, ChatReply, Conversation
+from huayu.chat import ChatOptions
 from huayu.chat.conversation import Picture
 from huayu.errors import ImageError, PromptError
 from huayu.serving.engine import ChatJob, Piece
 from huayu.webui.common import QUIET, Events, Room
 from huayu.webui.examples import example_picture
-from huayu.webui.history import Item
+from huayu.webui.said import Said, Talk, remarks, turn_at
 from huayu.webui.words import notice, words
 
 _BEAT = 0.04  # seconds between two updates of a streaming answer
 # Fields of ChatOptions: more than one look at a picture.
 SWITCHES = ("ocr", "tiles", "second_look")
-
-
-@dataclass(frozen=True)
-class Said:
-    """A question with the pictures it brought, its answer, and the conversation after it (None: it was refused)."""
-
-    question: str
-    pictures: tuple[Picture, ...]
-    answer: str = ""
-    after: Conversation | None = None
-
-
-@dataclass(frozen=True)
-class Talk:
-    """What is on the page: immutable, so that undo, retry and edit only take a shorter one."""
-
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    said: tuple[Said, ...] = ()
-
-    @property
-    def conversation(self) -> Conversation | None:
-        """What the next question goes on from."""
-        return next((said.after for said in reversed(self.said) if said.after is not None), None)
-
-    def upto(self, count: int) -> Talk:
-        """Its first ``count`` questions."""
-        return replace(self, said=self.said[:count])
-
-    def item(self) -> Item:
-        """For the history."""
-        conversation = self.conversation or Conversation()
-        title = " ".join(conversation.turns[0].question.split())[:60] if conversation.turns else ""
-        return Item(self.id, "chat", title, 0.0, conversation.to_json())
-
-    @classmethod
-    def of(cls, item: Item) -> Talk:
-        """From the history. Raises PromptError, ImageError."""
-        whole = Conversation.from_json(item.body)
-        said, shown = [], 0
-        for count, turn in enumerate(whole.turns, 1):
-            brought, shown = whole.pictures[shown : shown + turn.num_pictures], shown + turn.num_pictures
-            after = Conversation(whole.turns[:count], whole.pictures[:shown])
-            said.append(Said(turn.question, brought, turn.answer, after))
-        return cls(item.id, tuple(said))
 
 
 class TalkTab:
@@ -174,7 +128,7 @@ class TalkTab:
         self, request: gr.Request, chosen: gr.RetryData, talk: Talk | None, saved: Any, *wishes: Any
     ) -> Events:
         talk = talk or Talk()
-        count = _turn(talk, chosen.index)
+        count = turn_at(talk, chosen.index)
         said = talk.said[count]
         async for event in self._ask(talk.upto(count), said.question, list(said.pictures), saved, wishes, request):
             yield event
@@ -183,7 +137,7 @@ class TalkTab:
         self, request: gr.Request, chosen: gr.EditData, talk: Talk | None, saved: Any, *wishes: Any
     ) -> Events:
         talk = talk or Talk()
-        count = _turn(talk, chosen.index)
+        count = turn_at(talk, chosen.index)
         pictures = list(talk.said[count].pictures)
         async for event in self._ask(talk.upto(count), str(chosen.value), pictures, saved, wishes, request):
             yield event
@@ -245,7 +199,7 @@ class TalkTab:
         after = None if reply.finish == "refused" else reply.conversation
         talk = Talk(talk.id, (*talk.said, Said(question, shown, reply.text, after)))
         problem, items = await asyncio.to_thread(room.kept, room.owner(saved, request), talk.item)
-        told = " ".join(filter(None, [*self._remarks(reply, wishes[1]), problem]))
+        told = " ".join(filter(None, [*remarks(room, reply, wishes[1]), problem]))
         done = {self.box: gr.update(submit_btn=True, stop_btn=False), self.history: items}
         yield self.show(talk, told) | done
 
@@ -266,33 +220,19 @@ class TalkTab:
         options = ChatOptions(
             answer_language=answer_in or "auto",
             max_new_tokens=min(int(longest), settings.max_tokens) if longest else None,
-            **{name: True for name, is_on in zip(SWITCHES, switches, strict=True) if is_on},
         )
+        looks: dict[str, Any] = {name: True for name, is_on in zip(SWITCHES, switches, strict=True) if is_on}
         model = model if model in self.room.house.models("chat") else self.room.house.models("chat")[0]
-        return ChatJob(model, question, pictures, talk.conversation, options, settings.request_timeout_s)
-
-    def _remarks(self, reply: ChatReply, answer_in: str) -> Iterator[str]:
-        """What a reader should know beside the answer."""
-        if reply.finish in ("cancelled", "length"):
-            yield self.room.say("stopped" if reply.finish == "cancelled" else "cut")
-        if reply.dropped_turns:
-            yield self.room.say("dropped", reply.dropped_turns)
-        if reply.read:
-            yield self.room.say("text read", " / ".join(line.text for line in reply.read))
-        if denied := [look.thing for look in reply.second_look if look.there is False]:
-            yield self.room.say("not there", self.room.say("comma").join(denied))
-        if reply.finish != "refused":
-            chinese = self.room.language == "zh"
-            yield from (no.reason_zh if chinese else no.reason_en for no in reply.verdicts if not no.allowed)
-            if answer_in not in ("auto", None, reply.language) and reply.finish == "stop":
-                yield self.room.say("wrong language")
+        return ChatJob(
+            model, question, pictures, talk.conversation, replace(options, **looks), settings.request_timeout_s
+        )
 
     def show(self, talk: Talk, told: str = "", *, bad: bool = False) -> dict[Any, Any]:
         """The page with this conversation on it, and a word below."""
         return {self.talk: talk, self.chat: self._messages(talk), self.notice: notice(told, bad=bad)}
 
     def _messages(self, talk: Talk, text: str = "") -> list[dict[str, Any]]:
-        """What the chatbot shows, see :func:`_turn`; ``text`` is what there is so far of the last answer.
+        """What the chatbot shows, see :func:`turn_at`; ``text`` is what there is so far of the last answer.
 
         The pictures are a message of their own: Gradio cannot edit a text beside a picture.
         """
@@ -305,9 +245,3 @@ class TalkTab:
             messages.append({"role": "user", "content": said.question})
             messages.append({"role": "assistant", "content": answer})
         return messages
-
-
-def _turn(talk: Talk, index: int | tuple[int, int]) -> int:
-    """Which question a message belongs to."""
-    at = index if isinstance(index, int) else index[0]
-    return [turn for turn, said in enumerate(talk.said) for _ in range(3 if said.pictures else 2)][at]
