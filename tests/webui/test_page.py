@@ -290,6 +290,8 @@ def test_camera_and_keyboard(open_page: OpenPage) -> None:
     page = open_page()
     page.click("#camera")
     page.locator("#camera-panel button:visible").click()
+    page.wait_for_function("document.querySelector('#camera-panel video')?.videoWidth > 0")
+    page.wait_for_function("document.querySelector('#camera-panel video').currentTime > 0.2")
     page.get_by_role("button", name="Take the photograph").click()
     page.wait_for_selector("#box .thumbnails img")
     page.click("#box textarea")

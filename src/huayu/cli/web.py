@@ -58,7 +58,6 @@ def web(
         server_port=port,
         share=share,
         auth=login,
-        auth_message=say("Please log in.", "请登录。") if login else None,
         inbrowser=browser,
         prevent_thread_lock=True,
         quiet=True,

@@ -112,7 +112,6 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Something went wrong here; it is not your fault. Please try again — the server's log has the details.",
         "这里出了问题，与您的操作无关。请再试一次；详情见服务日志。",
     ),
-    "login": ("Please log in", "请登录"),
 }
 
 
