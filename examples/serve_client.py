@@ -1,7 +1,7 @@
 """Talk to `huayu serve` with OpenAI's own client: chat about a picture, stream, JSON, paint, change a picture.
 
-    huayu serve --api-key sk-demo
-    python examples/serve_client.py http://127.0.0.1:8080/v1 sk-demo
+huayu serve --api-key sk-demo
+python examples/serve_client.py http://127.0.0.1:8080/v1 sk-demo
 """
 
 from __future__ import annotations
