@@ -29,14 +29,19 @@ class Terminal:
         import pty
 
         self.ours, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [*HUAYU, *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment(TERM="dumb", OMP_NUM_THREADS="1"),
-            start_new_session=True,
-        )
+        # Tests that a shell runs in the background have interrupts ignored; a child would inherit that.
+        ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.process = subprocess.Popen(
+                [*HUAYU, *arguments],
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                env=environment(TERM="dumb", OMP_NUM_THREADS="1"),
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, ours)
         os.close(theirs)
         self.seen = ""
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end within a character
