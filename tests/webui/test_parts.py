@@ -140,7 +140,7 @@ def test_the_command_refuses_in_one_sentence(
 
 
 def test_mounted_under_a_path() -> None:
-    """Inside another application: the language's page, and a policy that lets nothing come from afar."""
+    """Inside another application: the language's page, a policy that lets nothing come from afar, no files given."""
     gradio = pytest.importorskip("gradio")
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
@@ -165,3 +165,5 @@ def test_mounted_under_a_path() -> None:
         assert f'lang="{tag}"' in answer.text
         assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert client.get("/page/zh", headers={"accept": "text/html"}).text.count("<script>window.huayu_language") == 1
+    for path in (Path(__file__), Path("pyproject.toml"), Path(__file__).parent / ".." / ".." / "README.md"):
+        assert client.get(f"/page/gradio_api/file={path}").status_code in (403, 404)

@@ -12,6 +12,7 @@ import gradio as gr
 
 from huayu.chat import ChatOptions
 from huayu.chat.conversation import Picture
+from huayu.data.pictures import MAX_PIXELS, decode_picture, read_bytes
 from huayu.errors import ImageError, PromptError
 from huayu.serving.engine import ChatJob, Piece
 from huayu.webui.common import QUIET, Events, Room
@@ -97,15 +98,9 @@ class TalkTab:
         self.chat.undo(self._undo, [self.talk], outputs, **QUIET)
         self.box.stop(self._stop, None, None, **QUIET)
         self.fresh.click(self._fresh, None, outputs, **QUIET)
-        self.camera.click(
-            self._camera,
-            [self.camera_open],
-            [self.camera_open, self.panel, self.camera],
-            **QUIET,
-            scroll_to_output=True,
-        )
-        shot = [self.box, self.shot, self.camera_open, self.panel, self.camera]
-        self.shot.input(self._taken, [self.shot, self.box], shot, **QUIET)
+        camera = [self.camera_open, self.panel, self.camera]
+        self.camera.click(self._camera, [self.camera_open], camera, **QUIET, scroll_to_output=True)
+        self.shot.input(self._taken, [self.shot, self.box], [self.box, self.shot, *camera], **QUIET)
 
     # What people do; each gives {component: what is new}.
 
@@ -205,11 +200,15 @@ class TalkTab:
 
     def _open(self, files: list[Any]) -> tuple[Picture, ...]:
         """Raises ImageError."""
-        most = self.room.house.settings.max_pictures
-        if len(files) > most:
-            count = len(files)
-            raise ImageError(*(words(tongue)("too many pictures", count, most) for tongue in ("en", "zh")))
-        return tuple(file if isinstance(file, Picture) else Picture.open(Path(file)) for file in files)
+        settings, count = self.room.house.settings, len(files)
+        if count > settings.max_pictures:
+            said = (words(tongue)("too many pictures", count, settings.max_pictures) for tongue in ("en", "zh"))
+            raise ImageError(*said)
+        return tuple(file if isinstance(file, Picture) else self._read(Path(file)) for file in files)
+
+    def _read(self, path: Path) -> Picture:
+        data = read_bytes(path)
+        return Picture(decode_picture(data, max_pixels=self.room.house.settings.max_pixels or MAX_PIXELS), data)
 
     def _job(self, talk: Talk, question: str, pictures: tuple[Picture, ...], wishes: tuple[Any, ...]) -> ChatJob:
         """Raises PromptError, OptionError."""
