@@ -172,7 +172,7 @@ def test(arguments: list[str]) -> int:
     if not set_up({"test"}):
         return 1
     workers = min(4, os.cpu_count() or 1)
-    spread = ["-n", str(workers), "--dist", "loadgroup"] if workers > 1 and not arguments else []
+    spread = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 and not arguments else []
     # Idle threads that spin would take the time of the other workers.
     env = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     command = [str(PYTHON), "-m", "pytest", *spread, *arguments]
