@@ -1,4 +1,4 @@
-"""One server and one browser for all tests of the page."""
+"""One server and one browser for all tests of the page, which share a worker since they share a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ def site(tiny_chat_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     history = tmp_path_factory.mktemp("page") / "history.sqlite"
     command = [sys.executable, "-m", "huayu", "web", "--port", str(port), "--history", str(history)]
     command += ["--model", "huayu-chat-mini", "--model", str(tiny_chat_folder)]
-    environment = {**os.environ, "HUAYU_LANG": "en", "PYTHONPATH": str(ROOT / "src"), "no_proxy": "127.0.0.1"}
+    environment = {
+        **os.environ,
+        "HUAYU_LANG": "en",
+        "HUAYU_MAX_TOKENS": "8000",
+        "PYTHONPATH": str(ROOT / "src"),
+        "no_proxy": "127.0.0.1",
+    }
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as server:
         assert server.stdout is not None
         said = server.stdout.readline()

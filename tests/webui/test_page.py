@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-# One server and one browser: all in one worker.
-pytestmark = pytest.mark.xdist_group("page")
 Take = Callable[["Page", str], None]
 
 # Collects every text that the last answer has had.
@@ -140,7 +138,7 @@ def test_stop(open_page: OpenPage) -> None:
     page.click("#talk-options > button")
     page.get_by_label("Model").first.click()
     page.get_by_role("option").nth(1).click()
-    page.get_by_label("Longest answer").fill("1024")
+    page.get_by_label("Longest answer").fill("8000")
     page.set_input_files("#box input[type=file]", EXAMPLES / "dog.png")
     page.wait_for_selector("#box .thumbnails img")
     page.fill("#box textarea", "what is this?")
