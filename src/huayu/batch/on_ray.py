@@ -36,21 +36,21 @@ class _ShardWorker:
 
 def run_shards(job: Job, shards: Sequence[Shard], workers: int, tell: Tell) -> None:
     """See :func:`huayu.batch.run`. Raises HuayuError."""
-    with cluster.connected(workers + 1) as ray:
-        import ray.data
+    with cluster.connected(workers + 1) as connected:
+        from ray import data as ray_data
 
         logging.getLogger("ray.data").setLevel(logging.WARNING)
-        context = ray.data.DataContext.get_current()
+        context = ray_data.DataContext.get_current()
         context.enable_progress_bars = False  # ours is there
         context.target_max_block_size = 2**20  # rows are tiny; Ray sets room aside for large ones
-        gpus = 1 if job.loading.get("device") is None and ray.cluster_resources().get("GPU") else 0
+        gpus = 1 if job.loading.get("device") is None and connected.cluster_resources().get("GPU") else 0
         table = {shard.number: shard for shard in shards}
-        data = ray.data.from_items([{"number": number} for number in table], override_num_blocks=min(len(table), 4096))
+        data = ray_data.from_items([{"number": number} for number in table], override_num_blocks=min(len(table), 4096))
         done = data.map_batches(
             _ShardWorker,
             fn_constructor_args=(job, table),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
+            compute=ray_data.ActorPoolStrategy(size=workers),
             num_cpus=1,
             num_gpus=gpus,
         )
