@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from huayu.chat import load_chat
+from huayu.checkpoints.adapters import find_adapter
 from huayu.checkpoints.convert import convert
 from huayu.cli.convert import run as convert_command
 from huayu.errors import CheckpointError, ModelError
@@ -177,6 +179,32 @@ def test_adapters_that_do_not_fit_are_refused(
         config.write_text(json.dumps(written | changes), "utf-8")
         with pytest.raises(CheckpointError, match=message):
             load_chat(folder)
+
+
+@pytest.mark.parametrize("damage", ["foreign", "half", "shape", "bytes"])
+def test_a_damaged_adapter_is_refused_and_changes_nothing(
+    tiny_chat_folder: Path, few: dict[str, str], tmp_path: Path, damage: str
+) -> None:
+    folder = train(stage(tiny_chat_folder, **few), settings(tmp_path / "run", steps=1)) / "model"
+    file = folder / "adapter_model.safetensors"
+    tensors = load_file(file)
+    last = max(name for name in tensors if "lora_B" in name)
+    if damage == "foreign":
+        tensors["base_model.model.projector.linear_1.weight"] = torch.ones(2)
+    elif damage == "half":
+        del tensors[last]
+    else:
+        tensors[last] = tensors[last][:-1].contiguous()
+    save_file(tensors, file)
+    if damage == "bytes":
+        file.write_bytes(file.read_bytes()[:-5])
+    model: Any = load_chat(tiny_chat_folder).backend.model  # type: ignore[attr-defined]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    adapter = find_adapter(folder)
+    assert adapter is not None
+    with pytest.raises(CheckpointError):
+        adapter.apply(model)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_the_small_model_inside_learns_the_example(tmp_path: Path) -> None:

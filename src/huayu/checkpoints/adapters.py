@@ -7,12 +7,14 @@ pairs, or a trained prefix of ChatGLM. Reading them needs no PEFT.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ from huayu.errors import CheckpointError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "HUAYU_PREFIX"  # peft_type of a trained prefix
-_ROOT = "base_model.model."
+_PAIR = re.compile(r"base_model\.model\.(?P<name>.+)\.lora_(?P<part>A\.weight|B\.weight|magnitude_vector)")
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,32 @@ class Adapter:
     def apply(self, model: nn.Module) -> None:
         """Put it into ``model``: added to the weights; beside them where they are quantised.
 
-        Raises CheckpointError when it is another model's.
+        Raises CheckpointError when it is damaged, another model's, or holds what is no pair; nothing has changed then.
         """
-        tensors = load_file(self.folder / WEIGHTS)
+        try:
+            tensors = load_file(self.folder / WEIGHTS)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{self.folder / WEIGHTS}: {error}.", f"{self.folder / WEIGHTS}：{error}。"
+            ) from error
         if self.settings["peft_type"] == PREFIX:
             _set_prefix(model, tensors)
             return
-        names = {name.removeprefix(_ROOT).rsplit(".lora_", 1)[0] for name in tensors if ".lora_A" in name}
-        for name in sorted(names):
-            down, up = (tensors[f"{_ROOT}{name}.lora_{side}.weight"] for side in "AB")
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            match = _PAIR.fullmatch(key)
+            if match is None:
+                raise CheckpointError(f"The adapter holds {key}, which is no pair.", f"适配器中的 {key} 不是低秩矩阵。")
+            parts.setdefault(match["name"], {})[match["part"]] = tensor
+        if lost := [name for name, found in parts.items() if not {"A.weight", "B.weight"} <= set(found)]:
+            raise CheckpointError(f"{lost[0]} lacks half of its pair.", f"{lost[0]} 缺少一半低秩矩阵。")
+        fitted = []
+        for name, found in parts.items():
+            down, up, magnitude = found["A.weight"], found["B.weight"], found.get("magnitude_vector")
             pair = Lora((down,), (up,), self._scale(name, down.shape[0]))
-            _add(model, name, pair, tensors.get(f"{_ROOT}{name}.lora_magnitude_vector"))
+            fitted.append((name, _fitting(model, name, pair, magnitude), pair, magnitude))
+        for name, linear, pair, magnitude in fitted:
+            _add(model, name, linear, pair, magnitude)
 
     def _scale(self, name: str, rank: int) -> float:
         alpha = self.settings.get("alpha_pattern", {}).get(name, self.settings["lora_alpha"])
@@ -108,27 +125,37 @@ def _is_prefix(name: str) -> bool:
     return name.endswith(".attention.prefix")
 
 
-def _set_prefix(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    add_prefix(model, next(iter(tensors.values())).shape[2])
-    own = {name for name, _ in model.named_parameters() if _is_prefix(name)}
-    if own != set(tensors):
-        raise CheckpointError("The prefix belongs to another model.", "该前缀属于另一个模型。")
-    model.load_state_dict(tensors, strict=False)
-
-
 @torch.no_grad()
-def _add(model: nn.Module, name: str, pair: Lora, magnitude: Tensor | None) -> None:
+def _set_prefix(model: Any, tensors: Mapping[str, Tensor]) -> None:
+    text = getattr(model.config, "text_config", None)
+    names = {f"{name}.prefix" for name, module in model.named_modules() if hasattr(module, "prefix")}
+    tokens = next((tensor.shape[2] for tensor in tensors.values() if tensor.ndim == 4), 0)
+    own = names and (2, text.num_attention_heads, tokens, text.head_dim)  # type: ignore[union-attr]
+    if not tokens or names != set(tensors) or any(tuple(tensor.shape) != own for tensor in tensors.values()):
+        raise CheckpointError("The prefix belongs to another model.", "该前缀属于另一个模型。")
+    add_prefix(model, tokens)
+    for name, tensor in tensors.items():
+        model.get_parameter(name).copy_(tensor)
+
+
+def _fitting(model: nn.Module, name: str, pair: Lora, magnitude: Tensor | None) -> nn.Module:
+    """The linear that the pair belongs to."""
     try:
         linear: Any = model.get_submodule(name)
     except AttributeError as error:
         raise CheckpointError(f"The model has no {name}.", f"模型中没有 {name}。") from error
+    if magnitude is not None and not isinstance(linear, nn.Linear):
+        raise CheckpointError("DoRA cannot lie beside quantised weights.", "DoRA 不能用于量化后的权重。")
+    if (linear.out_features, linear.in_features) != (pair.up[0].shape[0], pair.down[0].shape[1]):
+        raise CheckpointError(f"The adapter does not fit {name}.", f"适配器与 {name} 的形状不符。")
+    return linear
+
+
+@torch.no_grad()
+def _add(model: nn.Module, name: str, linear: Any, pair: Lora, magnitude: Tensor | None) -> None:
     if not isinstance(linear, nn.Linear):
-        if magnitude is not None:
-            raise CheckpointError("DoRA cannot lie beside quantised weights.", "DoRA 不能用于量化后的权重。")
         attach(model, {name: pair})
         return
-    if linear.weight.shape != (pair.up[0].shape[0], pair.down[0].shape[1]):
-        raise CheckpointError(f"The adapter does not fit {name}.", f"适配器与 {name} 的形状不符。")
     weight = linear.weight.float() + pair.delta().to(linear.weight.device)
     if magnitude is not None:
         weight *= (magnitude.to(weight) / weight.norm(dim=1))[:, None]
