@@ -72,3 +72,20 @@ def pipeline(folder: Path, canvas: bool = False, seed: int = 0) -> VisCPMPaintPi
         if isinstance(module, torch.nn.Module):
             module.eval()
     return made
+
+
+def weights(pipe):
+    """Every tensor of the pipeline's parts, by part and name."""
+    parts = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    return {f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()}
+
+
+def same_weights(a, b):
+    """To the bit."""
+    ours, theirs = weights(a), weights(b)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def close(a, b):
+    """Pictures (N, 3, H, W) alike but for rounding: where weights lie in memory may change the order of a sum."""
+    return a.shape == b.shape and torch.allclose(a, b, atol=2e-5)
