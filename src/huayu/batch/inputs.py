@@ -6,8 +6,6 @@ Any worker on any machine that sees the files reads the same rows of a shard.
 from __future__ import annotations
 
 import hashlib
-import json
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -15,11 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from huayu.data.pictures import MAX_BYTES
+from huayu.data.shards import PICTURES, json_object, parquet_file, parquet_rows, tar_samples
 from huayu.errors import ImageError, PromptError
 from huayu.paint.options import PaintOptions
-from huayu.runtime.packages import require
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
 _FILES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".tar": "tar", ".parquet": "parquet"}
 # Fields that are read; of Parquet no other column is fetched.
 FIELDS = {option.name for option in fields(PaintOptions)} | {"id", "images", "question", "questions", "prompt"}
@@ -136,9 +133,9 @@ def _starts(source: Path, size: int) -> tuple[list[int], int]:
     if source.is_dir():
         count = len(_listing(str(source)))
     elif source.suffix.lower() == ".tar":
-        count = len(_samples(str(source)))
+        count = len(tar_samples(str(source)))
     else:
-        count = _parquet(str(source)).metadata.num_rows
+        count = parquet_file(source).metadata.num_rows
     return [0] * -(-count // size), count
 
 
@@ -149,16 +146,7 @@ def _lines(path: Path, shard: Shard) -> Iterator[dict[str, Any] | PromptError]:
             line = file.readline()
             while line and not line.strip():
                 line = file.readline()
-            yield _fields(line.removeprefix(b"\xef\xbb\xbf"))
-
-
-def _fields(text: bytes) -> dict[str, Any] | PromptError:
-    try:
-        row = json.loads(text)
-        json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
-    except (ValueError, RecursionError) as problem:
-        return PromptError(f"It is not JSON ({problem}).", f"不是 JSON（{problem}）。")
-    return row if isinstance(row, dict) else PromptError("It is not a JSON object.", "不是 JSON 对象。")
+            yield json_object(line.removeprefix(b"\xef\xbb\xbf"))
 
 
 @lru_cache(maxsize=4)
@@ -176,26 +164,9 @@ def _folder(path: Path, shard: Shard) -> Iterator[dict[str, Any]]:
         yield {"id": name, "image": path / name}
 
 
-@lru_cache(maxsize=4)
-def _samples(path: str) -> tuple[tuple[str, dict[str, tuple[int, int]]], ...]:
-    """Of a WebDataset file: (key, {extension: (offset, bytes)}); files of one key belong together."""
-    samples: dict[str, dict[str, tuple[int, int]]] = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                folder, _, name = member.name.rpartition("/")
-                key, _, extension = name.partition(".")
-                if member.isreg() and key:
-                    sample = samples.setdefault(f"{folder}/{key}".lstrip("/"), {})
-                    sample[extension.lower()] = member.offset_data, member.size
-    except tarfile.TarError as problem:
-        raise PromptError(f"{path} is damaged: {problem}.", f"{path} 已损坏：{problem}。") from problem
-    return tuple(samples.items())
-
-
 def _tar(path: Path, shard: Shard) -> Iterator[dict[str, Any] | PromptError]:
     with path.open("rb") as file:
-        for key, members in _samples(str(path))[shard.first : shard.first + shard.count]:
+        for key, members in tar_samples(str(path))[shard.first : shard.first + shard.count]:
             yield _sample(file, key, members)
 
 
@@ -210,41 +181,17 @@ def _sample(file: BinaryIO, key: str, members: dict[str, tuple[int, int]]) -> di
         elif last == "txt":
             row["prompt"] = data.decode("utf-8", "replace").strip()
         elif last == "json":
-            said = _fields(data)
+            said = json_object(data)
             if isinstance(said, PromptError):
                 return said
             row = {**said, **row}
     return row
 
 
-@lru_cache(maxsize=4)
-def _parquet(path: str) -> Any:
-    require("pyarrow", "parquet")
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        return ParquetFile(path)
-    except ArrowException as problem:
-        raise PromptError(f"{path} is damaged: {problem}.", f"{path} 已损坏：{problem}。") from problem
-
-
-@lru_cache(maxsize=1)
-def _row_group(path: str, group: int) -> Any:
-    file = _parquet(path)
-    return file.read_row_group(group, columns=[name for name in file.schema_arrow.names if name in FIELDS])
-
-
 def _rows(path: Path, shard: Shard) -> Iterator[dict[str, Any]]:
-    start, wanted = 0, range(shard.first, shard.first + shard.count)
-    groups = _parquet(str(path)).metadata
-    for group in range(groups.num_row_groups):
-        rows = groups.row_group(group).num_rows
-        first, end = max(wanted.start, start), min(wanted.stop, start + rows)
-        if first < end:
-            for row in _row_group(str(path), group).slice(first - start, end - first).to_pylist():
-                yield {name: value for name, value in row.items() if value is not None}
-        start += rows
+    columns = tuple(name for name in parquet_file(path).schema_arrow.names if name in FIELDS)
+    for row in parquet_rows(path, shard.first, shard.count, columns):
+        yield {name: value for name, value in row.items() if value is not None}
 
 
 _READERS: dict[str, Any] = {"jsonl": _lines, "folder": _folder, "tar": _tar, "parquet": _rows}

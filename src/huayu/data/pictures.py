@@ -52,17 +52,33 @@ _UPRIGHT = {
 _ORIENTATION = 0x0112
 
 
-def open_picture(source: str | Path | bytes | Image.Image, *, allow_url: bool = True) -> Image.Image:
+class Held:
+    """A picture inside something larger, read when it is asked for. ``name``: what it is called there."""
+
+    name: str
+
+    def read(self) -> bytes:
+        """The bytes of its file. Raises ImageError."""
+        raise NotImplementedError
+
+    def open(self) -> Image.Image:
+        """As :func:`open_picture`."""
+        return decode_picture(_capped(self.read()))
+
+
+def open_picture(source: str | Path | bytes | Held | Image.Image, *, allow_url: bool = True) -> Image.Image:
     """One RGB picture, upright, transparency laid on white; of an animation the first frame.
 
     ``source``: a path; a ``str`` that begins ``http://`` or ``https://`` (a URL, only when ``allow_url``); the bytes
-    of a file; or a PIL image, whose pixels are taken as they are unless it is still the opened file.
+    of a file; Held; or a PIL image, whose pixels are taken as they are unless it is still the opened file.
     Caps: :data:`MAX_BYTES` of file, :data:`MAX_PIXELS`, sides of at least :data:`MIN_SIDE` pixels; checked before
     the pixels are decoded. Raises ImageError.
     """
     if isinstance(source, Image.Image):
         _check_sides(*source.size, MAX_PIXELS)
         return _rgb(source, upright=isinstance(source, ImageFile.ImageFile))
+    if isinstance(source, Held):
+        return source.open()
     return decode_picture(read_bytes(source, allow_url=allow_url))
 
 
