@@ -1,4 +1,7 @@
-"""What a run leaves on the disk: what it has learnt so far, and the best of it."""
+"""What a run leaves on the disk: what it has learnt so far, and the best of it.
+
+Files hold whole tensors, however the parameters are shared out: a run goes on with any number of processes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from huayu.training.ema import Average
+from huayu.training.sharding import shared_like, whole
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -35,8 +41,10 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
 
 def take_up(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load what :func:`trained_state` gave; the rest stays. Raises RuntimeError when it is another model's."""
-    missing, unexpected = module.load_state_dict(state, strict=False)
-    if lost := [*unexpected, *(name for name in missing if module.get_parameter(name).requires_grad)]:
+    own = module.state_dict(keep_vars=True)
+    parts = {name: shared_like(value, own[name]) if name in own else value for name, value in state.items()}
+    missing, unexpected = module.load_state_dict(parts, strict=False)
+    if lost := [*unexpected, *(name for name in missing if own[name].requires_grad)]:
         raise RuntimeError(f"the checkpoint belongs to another model: {lost[0]}")
 
 
@@ -48,19 +56,55 @@ class Best:
     value: float = float("inf")
     stood: int = 0
 
-    def see(self, value: float, module: nn.Module) -> None:
+    def see(self, value: float, module: nn.Module, *, first: bool = True) -> None:
+        """Keep the weights when they are the best; the ``first`` process writes, but all must ask."""
         self.stood += 1
         if value < self.value:
             self.value, self.stood = value, 0
-            save(self.file, trained_state(module))
+            state = whole(trained_state(module), keep=first)
+            if first:
+                save(self.file, state)
 
 
-def resume(checkpoint: Path, module: nn.Module, optimizer: torch.optim.Optimizer, best: Best) -> int:
-    """Take up a checkpoint where there is one; the step it was saved at, else 0."""
-    if not checkpoint.exists():
-        return 0
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    take_up(module, state["module"])
-    optimizer.load_state_dict(state["optimizer"])
-    best.value, best.stood = state.get("best", (best.value, best.stood))
-    return int(state["step"])
+@dataclasses.dataclass
+class Learner:
+    """What a checkpoint holds. ``module``: under the names of the stage's own, shared out or not."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Average
+    best: Best
+
+    def save(self, path: Path, step: int, *, first: bool = True) -> None:
+        """The ``first`` process writes, but all must ask."""
+        state: dict[str, Any] = {"module": trained_state(self.module), "optimizer": self.optimizer.state_dict()}
+        state = whole(state, keep=first)
+        if self.average.decay:
+            with self.average.shown():
+                state["average"] = whole(trained_state(self.module), keep=first)
+                if first:
+                    state["average"] = {name: value.clone() for name, value in state["average"].items()}
+        if first:
+            save(path, {**state, "step": step, "best": [self.best.value, self.best.stood]})
+
+    def resume(self, path: Path) -> int:
+        """Take up a checkpoint where there is one; the step it was saved at, else 0."""
+        if not path.exists():
+            return 0
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if self.average.decay:
+            take_up(self.module, state.get("average", state["module"]))
+            self.average.take()
+        take_up(self.module, state["module"])
+        self.optimizer.load_state_dict(self._shared_out(state["optimizer"]))
+        self.best.value, self.best.stood = state.get("best", (self.best.value, self.best.stood))
+        return int(state["step"])
+
+    def _shared_out(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The optimizer's state, of each parameter the part that this process has of the parameter."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        each = {
+            at: {name: value if name == "step" else shared_like(value, parameters[at]) for name, value in found.items()}
+            for at, found in state["state"].items()
+        }
+        return {**state, "state": each}

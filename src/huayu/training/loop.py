@@ -6,23 +6,26 @@ Batch ``i`` depends on the seed and ``i`` alone, so a run that was killed goes o
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from accelerate import Accelerator
-from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
-from huayu.training.checkpoint import Best, resume, save, take_up, trained_state
-from huayu.training.curves import draw_curves
+from huayu.training.checkpoint import Best, Learner, take_up, trained_state
+from huayu.training.ema import Average
+from huayu.training.journal import Journal, Sample, progress
+from huayu.training.recompute import recompute
+from huayu.training.settings import LoopSettings, rate_at
+from huayu.training.sharding import Team, scales, whole
+
+__all__ = ["Batch", "LoopSettings", "Showing", "Stage", "rate_at", "train"]
 
 Batch = dict[str, Tensor]
 
@@ -39,7 +42,7 @@ class Stage(Protocol):
         ...
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The loss to minimise and parts of it worth logging."""
+        """The loss to minimise, a mean over the ``labels`` of the batch where it has some, and parts worth logging."""
         ...
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
@@ -51,45 +54,13 @@ class Stage(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
-class LoopSettings:
-    """Settings of the loop. ``learning_rate`` may be overridden per parameter by ``p.lr_scale`` factors.
+@runtime_checkable
+class Showing(Protocol):
+    """A stage that can show what the model has learnt so far."""
 
-    ``batch_size`` rows are taken ``accumulate`` times for one step. With ``patience`` the run ends when the figure
-    ``watch`` of so many evaluations in a row was no smaller than the smallest so far, and the weights of that one are
-    exported; 0 runs to the last step and exports what it has.
-    """
-
-    output: str
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup: int = 200
-    cooldown: float = 0.4  # share of the steps over which the rate falls to its floor
-    floor: float = 0.02
-    weight_decay: float = 0.01
-    beta2: float = 0.98
-    clip: float = 1.0
-    accumulate: int = 1
-    patience: int = 0
-    watch: str = "loss"
-    log_every: int = 50
-    evaluate_every: int = 1000
-    save_minutes: float = 3.0
-    workers: int = 0
-    threads: int = 1
-    device: str = "auto"
-    precision: str = "auto"  # "fp32", "bf16"; auto: bf16 on a GPU, fp32 on a CPU, where it is the faster one
-
-    @classmethod
-    def names(cls) -> list[str]:
-        return [field.name for field in dataclasses.fields(cls)]
-
-
-def rate_at(step: int, settings: LoopSettings) -> float:
-    """Learning-rate factor: linear warm-up, constant, linear cool-down to the floor."""
-    left = (settings.steps - step) / max(1.0, settings.cooldown * settings.steps)
-    return min(1.0, (step + 1) / max(1, settings.warmup)) * max(settings.floor, min(1.0, left))
+    def samples(self, module: nn.Module, count: int) -> Sequence[Sample]:
+        """``count`` answers or pictures, always of the same rows."""
+        ...
 
 
 class _Batches(Dataset):
@@ -100,12 +71,12 @@ class _Batches(Dataset):
         return self.stage.batch(index, self.size)
 
 
-def _parameter_groups(module: nn.Module, settings: LoopSettings) -> list[dict[str, Any]]:
-    """By learning-rate scale, and without decay for vectors."""
+def _parameter_groups(module: nn.Module, settings: LoopSettings, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """By learning-rate scale (``factors``, by name), and without decay for vectors."""
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for parameter in module.parameters():
+    for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((getattr(parameter, "lr_scale", 1.0), parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((factors[name], parameter.ndim > 1), []).append(parameter)
     return [
         {"params": params, "scale": scale, "weight_decay": settings.weight_decay / scale if decays else 0.0}
         for (scale, decays), params in groups.items()
@@ -117,122 +88,146 @@ def _attention_for(device: torch.device) -> AbstractContextManager[None]:
     return sdpa_kernel([SDPBackend.MATH]) if device.type == "cpu" else nullcontext()
 
 
-class _Log:
-    def __init__(self, path: Path, step: int) -> None:
-        kept = []
-        if path.exists():  # drop lines written after the checkpoint that we resume from
-            kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept))
-        self.path = path
-
-    def write(self, **row: Any) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
 def train(stage: Stage, settings: LoopSettings) -> Path:
     """Train to ``settings.steps``, resuming from the output folder's checkpoint. Returns the folder."""
     torch.set_num_threads(settings.threads)
-    on_cpu = settings.device == "cpu" or not torch.cuda.is_available()
-    precision = {"fp32": "no", "auto": "no" if on_cpu else "bf16"}.get(settings.precision, settings.precision)
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
-    folder = Path(settings.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    module = stage.module()
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(module, settings), lr=settings.learning_rate, betas=(0.9, settings.beta2), eps=1e-9
-    )
-    checkpoint, best = folder / "checkpoint.pt", Best(folder / "best.pt")
-    start = resume(checkpoint, module, optimizer, best)
-    plain = module.to(accelerator.device)
-    module, optimizer = accelerator.prepare(module, optimizer)
-    log = _Log(folder / "log.jsonl", start)
-    main, saved = accelerator.is_main_process, time.monotonic()
-    batches = _batches(stage, settings, accelerator, start)
-    ended = settings.patience > 0 and best.stood >= settings.patience
-    steps = () if ended else _steps(stage, module, optimizer, accelerator, batches, start, settings)
-    for step, loss, parts, busy in steps:
-        last = step == settings.steps
-        if main and (step % settings.log_every == 0 or last):
-            log.write(step=step, loss=loss, cpu_minutes=busy / 60, **parts)
-        if step % settings.evaluate_every == 0 or last:
-            figures = _evaluate(stage, plain, accelerator)
-            if main:
-                log.write(step=step, evaluation=figures)
-                print(step, json.dumps(figures, ensure_ascii=False), flush=True)
-                draw_curves(folder / "log.jsonl", folder / "curves.png")
-            if settings.patience:
-                best.see(figures[settings.watch], plain)
-                last = last or best.stood >= settings.patience
-        if main and (last or time.monotonic() - saved > settings.save_minutes * 60):
-            state = {"module": trained_state(plain), "optimizer": optimizer.state_dict()}
-            save(checkpoint, {**state, "step": step, "best": [best.value, best.stood]})
-            saved = time.monotonic()
-        if last:
-            break
-    if main:
-        if settings.patience:
-            take_up(plain, torch.load(best.file, map_location=accelerator.device, weights_only=True))
-        plain.eval()
-        stage.export(plain, folder)
+    team = Team(settings.device, settings.precision)
+    folder = _train(stage, settings, team)
+    team.leave()
     return folder
 
 
-def _batches(stage: Stage, settings: LoopSettings, accelerator: Accelerator, start: int) -> DataLoader:
-    """Batches of this process from step ``start`` on: ``accumulate`` of them a step, none twice."""
-    world, rank, each = accelerator.num_processes, accelerator.process_index, settings.accumulate
-    order = range(start * each * world + rank, settings.steps * each * world, world)
-    return DataLoader(
-        _Batches(stage, settings.batch_size), sampler=order, batch_size=None, num_workers=settings.workers
+def _train(stage: Stage, settings: LoopSettings, team: Team) -> Path:
+    folder = Path(settings.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = stage.module()
+    if settings.gradient_checkpointing:
+        recompute(plain)
+    factors = scales(plain)
+    module, named = team.spread(plain, settings.sharding)
+    groups = _parameter_groups(named, settings, factors)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2), eps=1e-9)
+    learner = Learner(named, optimizer, Average(named, settings.ema), Best(folder / "best.pt"))
+    start, saved = learner.resume(folder / "checkpoint.pt"), time.monotonic()
+    journal = Journal(folder, start, tensorboard=settings.tensorboard) if team.first else None
+    look = _Look(stage, settings, team, learner, plain)
+    ended = settings.patience > 0 and learner.best.stood >= settings.patience
+    for done in () if ended else _steps(stage, module, learner, team, start, settings):
+        last = done.step == settings.steps
+        if journal and (done.step % settings.log_every == 0 or last):
+            journal.step(done.step, {"loss": done.loss, "cpu_minutes": done.busy / 60, **done.parts})
+        if done.step % settings.evaluate_every == 0 or last:
+            look(done.step, journal)
+            team.to_learn(module)
+            last = last or 0 < settings.patience <= learner.best.stood
+        if team.same(last or time.monotonic() - saved > settings.save_minutes * 60):
+            learner.save(folder / "checkpoint.pt", done.step, first=team.first)
+            saved = time.monotonic()
+        if last:
+            break
+    with look.shown(best=settings.patience > 0):
+        if team.first:
+            plain.eval()
+            stage.export(plain, folder)
+    return folder
+
+
+@dataclasses.dataclass
+class _Look:
+    """What evaluates. ``plain``: the stage's own module."""
+
+    stage: Stage
+    settings: LoopSettings
+    team: Team
+    learner: Learner
+    plain: nn.Module
+
+    def __call__(self, step: int, journal: Journal | None) -> None:
+        """Measure the weights (their average, if there is one), keep the best, let the model show what it can."""
+        with self.shown():
+            self.learner.module.eval()
+            with torch.no_grad(), self.team.autocast():
+                figures = self.team.same(dict(self.stage.evaluate(self.learner.module)))
+                samples: Sequence[Sample] = ()
+                if journal and self.settings.samples and isinstance(self.stage, Showing):
+                    self.plain.eval()
+                    samples = self.stage.samples(self.plain, self.settings.samples)
+            if self.settings.patience:
+                self.learner.best.see(figures[self.settings.watch], self.learner.module, first=self.team.first)
+        if journal:
+            journal.evaluation(step, figures, samples)
+
+    @contextmanager
+    def shown(self, *, best: bool = False) -> Iterator[None]:
+        """With the weights that count: the best or the average; also in the first process's plain module."""
+        with nullcontext() if best else self.learner.average.shown():
+            if best:
+                kept = torch.load(self.learner.best.file, map_location="cpu", weights_only=True)
+                take_up(self.learner.module, kept)
+            if self.learner.module is not self.plain:
+                state = whole(trained_state(self.learner.module), keep=self.team.first)
+                if self.team.first:
+                    take_up(self.plain, {name: value.cpu() for name, value in state.items()})
+            yield
+
+
+@dataclasses.dataclass(frozen=True)
+class _Done:
+    """A step: its loss and parts of it, over all processes; CPU seconds of this one."""
+
+    step: int
+    loss: float
+    parts: dict[str, float]
+    busy: float
+
+
+def _feed(stage: Stage, settings: LoopSettings, team: Team, start: int) -> Iterator[list[Batch]]:
+    """For each step after ``start`` the ``accumulate`` batches of this process; none twice over all processes."""
+    each = settings.accumulate
+    order = range(start * each * team.world + team.rank, settings.steps * each * team.world, team.world)
+    batches = iter(
+        DataLoader(_Batches(stage, settings.batch_size), sampler=order, batch_size=None, num_workers=settings.workers)
     )
+    for _ in range(start, settings.steps):
+        yield [
+            {name: value.to(team.device, non_blocking=True) for name, value in next(batches).items()}
+            for _ in range(each)
+        ]
 
 
-def _evaluate(stage: Stage, module: nn.Module, accelerator: Accelerator) -> dict[str, float]:
-    module.eval()
-    with torch.no_grad(), accelerator.autocast():
-        figures = dict(stage.evaluate(module))
-    module.train()
-    return figures
+def _weight(batch: Batch) -> float:
+    """What its mean loss counts: as many as it has tokens to learn, so that parts of a step are one large batch."""
+    return float((batch["labels"] != -100).sum()) if "labels" in batch else 1.0
 
 
 def _steps(
-    stage: Stage,
-    module: nn.Module,
-    optimizer: Any,
-    accelerator: Accelerator,
-    batches: DataLoader,
-    start: int,
-    settings: LoopSettings,
-) -> Iterator[tuple[int, float, dict[str, float], float]]:
-    """Optimise over the batches; yields (steps done, loss, its parts, CPU seconds of this process)."""
-    module.train()
-    columns = (
-        *Progress.get_default_columns()[:3],
-        TextColumn("{task.fields[loss]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not accelerator.is_main_process) as progress:
-        bar = progress.add_task(Path(settings.output).name, total=settings.steps, completed=start, loss="")
-        feed, share = iter(batches), 1 / settings.accumulate
-        for step in range(start + 1, settings.steps + 1):
-            torch.manual_seed(step * accelerator.num_processes + accelerator.process_index)  # of what drops out
+    stage: Stage, module: nn.Module, learner: Learner, team: Team, start: int, settings: LoopSettings
+) -> Iterator[_Done]:
+    """Optimise over the batches; yields each step done."""
+    team.to_learn(module)
+    with progress(Path(settings.output).name, start, settings.steps, shown=team.first) as report:
+        feed = _feed(stage, settings, team, start)
+        for step, batches in enumerate(feed, start + 1):
+            torch.manual_seed(step * team.world + team.rank)  # of what drops out
             factor = rate_at(step - 1, settings)
-            for group in optimizer.param_groups:
+            for group in learner.optimizer.param_groups:
                 group["lr"] = settings.learning_rate * group["scale"] * factor
-            total, sums = 0.0, Counter[str]()
-            for _ in range(settings.accumulate):
-                batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(feed).items()}
-                with accelerator.autocast(), _attention_for(accelerator.device):
+            weights = [_weight(batch) for batch in batches]
+            total = team.sum([sum(weights)])[0]
+            sums = Counter[str]()
+            for batch, weight in zip(batches, weights, strict=True):
+                with team.autocast(), _attention_for(team.device):
                     loss, parts = stage.loss(module, batch)
                 if not torch.isfinite(loss):
                     torch.save({"step": step, "batch": batch}, Path(settings.output) / "bad_batch.pt")
                     raise FloatingPointError(f"loss is {loss.item()} at step {step}; the batch is saved beside the log")
-                accelerator.backward(loss * share)
-                total += loss.item() * share
-                sums.update({name: part.item() * share for name, part in parts.items()})
-            accelerator.clip_grad_norm_(module.parameters(), settings.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            progress.update(bar, advance=1, loss=f"loss {total:.3f}")
-            yield step, total, dict(sums), time.process_time()
+                share = weight / total
+                (loss * (share * team.world)).backward()  # the processes' gradients are averaged
+                sums.update({name: part.item() * share for name, part in {"loss": loss, **parts}.items()})
+            torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+            learner.optimizer.step()
+            learner.optimizer.zero_grad(set_to_none=True)
+            learner.average.update(step)
+            found = dict(zip(sums, team.sum(list(sums.values())), strict=True))
+            report(found["loss"])
+            yield _Done(step, found.pop("loss"), found, time.process_time())

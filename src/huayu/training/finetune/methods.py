@@ -1,4 +1,4 @@
-"""What learns in a fine-tune, and how it is kept: all weights, LoRA pairs, the same over 4-bit weights, or a prefix."""
+"""What learns in a fine-tune, and how it is kept: weights, LoRA pairs, the same over 4-bit weights, or a prefix."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import nn
 from huayu.checkpoints.adapters import add_prefix, write_prefix
 from huayu.runtime.packages import require
 
-Method = Literal["lora", "dora", "qlora", "ptuning", "full"]
-METHODS: tuple[Method, ...] = ("lora", "dora", "qlora", "ptuning", "full")
+Method = Literal["lora", "dora", "qlora", "ptuning", "full", "vision", "language"]
+METHODS: tuple[Method, ...] = ("lora", "dora", "qlora", "ptuning", "full", "vision", "language")
+WHOLE: tuple[Method, ...] = ("full", "vision", "language")  # weights themselves learn, and the model is written
 # Of both families: the linears of the language model's blocks; the eye with what hands its states on.
 _LANGUAGE = re.compile(r"language_model\.model\.layers\.(\d+)\..+")
 _VISION = re.compile(r"(vision_encoder|vision_model|qformer|projector|query_tokens|vision).*")
@@ -30,21 +31,26 @@ def prepare(
     tune_vision: bool = False,
     prefix: int = 8,
 ) -> nn.Module:
-    """Make only the method's parameters learn; the module that is trained (``model`` itself for "full", "ptuning").
+    """Make only the method's parameters learn, in fp32; the module that is trained (``model`` itself without pairs).
 
+    "full": all weights; "vision": all but those of the language model; "language": those alone.
     ``rank``, ``alpha``, ``layers`` (none: all): of LoRA; pairs count ``alpha / rank`` times, without ``alpha`` once, in
     CPM-Bee, which divides what comes out by the root of its width, as many times more. ``tune_vision``: the eye learns
     too. ``prefix``: tokens of P-tuning v2. Raises ModelError for what a model does not have.
     """
     model.requires_grad_(False)
-    if method == "full":
+    trained = model
+    if method in WHOLE:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(tune_vision or not _is_eye(name))
-        return model
-    if method == "ptuning":
+            parameter.requires_grad_(_is_free(name, method, tune_vision))
+    elif method == "ptuning":
         add_prefix(model, prefix)
-        return model
-    return _with_pairs(model, method, rank, alpha or rank * _width_root(model), layers, tune_vision)
+    else:
+        trained = _with_pairs(model, method, rank, alpha or rank * _width_root(model), layers, tune_vision)
+    for parameter in trained.parameters():
+        if parameter.requires_grad:  # a small step is lost in half precision
+            parameter.data = parameter.data.float()
+    return trained
 
 
 def _width_root(model: Any) -> float:
@@ -52,9 +58,11 @@ def _width_root(model: Any) -> float:
     return float(text.hidden_size) ** 0.5 if text.model_type == "cpm_bee" else 1.0
 
 
-def _is_eye(name: str) -> bool:
-    """The encoder proper; queries and projector always learn, as in the published code. Source: spec viscpm §6."""
-    return name.startswith(("vision_encoder.", "vision_model."))
+def _is_free(name: str, method: Method, tune_vision: bool) -> bool:
+    """The eye is the encoder proper; queries and projector learn with it or alone. Source: spec viscpm §6."""
+    if name.startswith("language_model."):
+        return method != "vision"
+    return method != "language" and (tune_vision or not name.startswith(("vision_encoder.", "vision_model.")))
 
 
 def _with_pairs(

@@ -10,39 +10,43 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from huayu.chat import load_chat
 from huayu.chat.conversation import Conversation, Turn
 from huayu.chat.model import ChatModel
-from huayu.data.records import Fault, Record, read_records
+from huayu.data.records import Fault
 from huayu.errors import ModelError
 from huayu.runtime.language import language_of
-from huayu.training.finetune.examples import Batcher, Example, examples_of
-from huayu.training.finetune.methods import METHODS, prepare, write_adapter
+from huayu.training.finetune.examples import Batcher, Example
+from huayu.training.finetune.methods import METHODS, WHOLE, prepare, write_adapter
+from huayu.training.journal import Sample
 from huayu.training.loop import Batch
+from huayu.training.sharding import world_size
 
 _LOG = logging.getLogger("huayu")
-_ASKED = 128  # examples of each file that are asked in words, before and after
 
 
 class FinetuneStage:
-    """``model``: anything :func:`huayu.load_chat` opens; ``data``: a file that :func:`read_records` reads.
+    """``model``: anything :func:`huayu.load_chat` opens; ``data``: a file that
+    :func:`huayu.data.records.open_tables` reads, or several, as ``"file"`` or ``"file:weight"``; see
+    :class:`huayu.training.finetune.reading.Examples`.
 
     ``evaluation``: another such file; empty: the share ``split`` of the rows, drawn by ``seed``, is held back. Its loss
     chooses the weights that are kept (``patience``). ``rehearse``: rows of what the model can do
     already, which are half of what it learns then; ``keep``: rows that tell how much of that it forgets. ``bad_rows``:
     ``"skip"`` names them and goes on, ``"stop"`` ends.
     ``layers``, ``rank``, ``alpha``, ``prefix``, ``tune_vision``: see :func:`huayu.training.finetune.methods.prepare`.
+    ``asks``: examples of each file that are asked in words, before and after.
     ``merge``: also write the whole model with what it learnt.
     """
 
     def __init__(
         self,
         model: str = "huayu-chat-mini",
-        data: str = "",
+        data: str | Sequence[str] = "",
         evaluation: str = "",
         rehearse: str = "",
         keep: str = "",
@@ -55,6 +59,7 @@ class FinetuneStage:
         tune_vision: bool = False,
         split: float = 0.2,
         bad_rows: str = "skip",
+        asks: int = 128,
         merge: bool = False,
         dtype: str = "",
         vocab: str = "",
@@ -62,21 +67,17 @@ class FinetuneStage:
     ) -> None:
         if method not in METHODS:
             raise ModelError(f"No method {method!r}; known: {', '.join(METHODS)}.", f"没有方法 {method!r}。")
-        self.base, self.seed, self.method, self.merge = model, seed, method, merge
+        self.base, self.seed, self.method, self.merge, self.asks = model, seed, method, merge, asks
         self.faults: list[Fault] = []
-        rows = self._rows(data, pictures, bad_rows)
-        held = self._rows(evaluation, pictures, bad_rows) if evaluation else []
-        if not evaluation and split:
-            order = np.random.default_rng(seed).permutation(len(rows))
-            count = max(1, round(split * len(rows)))
-            held, rows = [rows[i] for i in sorted(order[:count])], [rows[i] for i in sorted(order[count:])]
-        self.learnt, self.held = examples_of(rows), examples_of(held)
-        self.rehearsed, self.kept = (
-            examples_of(self._rows(file, pictures, bad_rows)) if file else [] for file in (rehearse, keep)
+        self.learnt, self.held, self.rehearsed, self.kept = (
+            gather(files, pictures or None, lambda fault: self._bad(fault, bad_rows))
+            for files in (data, evaluation, rehearse, keep)
         )
+        if not evaluation and split:
+            self.learnt, self.held = self.learnt.split(split, seed)
         if not self.learnt:
             raise ModelError(f"{data} holds no row to learn.", f"{data} 中没有可学习的数据。")
-        where = "bfloat16" if torch.cuda.is_available() and method != "full" else "float32"
+        where = "bfloat16" if torch.cuda.is_available() and method not in WHOLE else "float32"
         self.chat = load_chat(model, dtype=dtype or where, vocab=vocab or None)
         self.backend: Any = self.chat.backend
         self.batcher = Batcher(self.backend)
@@ -84,17 +85,11 @@ class FinetuneStage:
         self.settings["tune_vision"] = tune_vision
         self.before: dict[str, Any] = {}
 
-    def _rows(self, file: str, pictures: str, bad_rows: str) -> list[Record]:
-        good = []
-        for row in read_records(file, pictures=pictures or None):
-            if isinstance(row, Record):
-                good.append(row)
-                continue
-            if bad_rows == "stop":
-                raise ModelError(str(row), f"{row.file}：第 {row.row} 行：{row.field}：{row.zh}")
-            _LOG.warning("%s; skipped", row)
-            self.faults.append(row)
-        return good
+    def _bad(self, row: Fault, bad_rows: str) -> None:
+        if bad_rows == "stop":
+            raise ModelError(str(row), f"{row.file}：第 {row.row} 行：{row.field}：{row.zh}")
+        _LOG.warning("%s; skipped", row)
+        self.faults.append(row)
 
     def module(self) -> nn.Module:
         self.before = self.asked()
@@ -104,14 +99,20 @@ class FinetuneStage:
     def batch(self, index: int, size: int) -> Batch:
         """Rows in a new order each round, every row once a round; every second one rehearses, where there are some."""
         places = range(index * size, (index + 1) * size)
-        if not self.rehearsed:
-            return self.batcher([self._row(self.learnt, at, 0) for at in places])
-        files = (self.learnt, self.rehearsed)
-        return self.batcher([self._row(files[at % 2], at // 2, at % 2) for at in places])
+        files = (self.learnt, self.rehearsed) if self.rehearsed else (self.learnt,)
+        count = len(files)
+        batch = self.batcher([files[at % count].drawn(at // count, (self.seed, at % count)) for at in places])
+        if world_size() > 1 and "pixel_values" not in batch:
+            batch |= self._no_picture(batch["input_ids"])
+        return batch
 
-    def _row(self, rows: Sequence[Example], at: int, file: int) -> Example:
-        order = np.random.default_rng([self.seed, file, at // len(rows)]).permutation(len(rows))
-        return rows[order[at % len(rows)]]
+    def _no_picture(self, input_ids: Tensor) -> Batch:
+        """What sends no picture through the eye: processes that share it out must all call it."""
+        shape = self.backend.processor.pixel_values([Image.new("RGB", (8, 8))]).shape
+        return {
+            "pixel_values": torch.zeros(len(input_ids), *shape),
+            "image_token_index": torch.full_like(input_ids, -1),
+        }
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         loss = module(**batch, use_cache=False).loss
@@ -130,15 +131,28 @@ class FinetuneStage:
 
     def asked(self) -> dict[str, Any]:
         """What the model says to rows learnt, held back and kept: share of exact answers, and every answer."""
-        self.backend.forget()
-        chat = ChatModel(self.backend)
         groups = {"learnt": self.learnt, "held": self.held, "kept": self.kept}
-        return {name: _ask(chat, rows[:_ASKED]) for name, rows in groups.items() if rows}
+        return {name: self._ask(rows[: self.asks]) for name, rows in groups.items() if rows and self.asks}
+
+    def samples(self, module: nn.Module, count: int) -> list[Sample]:  # noqa: ARG002 (the same as the backend's)
+        """Answers to the first examples held back."""
+        examples = (self.held or self.learnt)[:count]
+        answers = self._ask(examples)["answers"]
+        return [
+            Sample(
+                f"{example.picture.name if example.picture else ''} {said['question']}", said["answer"], said["truth"]
+            )
+            for example, said in zip(examples, answers, strict=True)
+        ]
+
+    def _ask(self, examples: Sequence[Example]) -> dict[str, Any]:
+        self.backend.forget()
+        return _ask(ChatModel(self.backend), examples)
 
     def export(self, module: nn.Module, folder: Path) -> None:
-        """The adapter (or, after "full", the model) in ``folder/model``, and ``report.json``."""
+        """The adapter (or, where weights learnt, the model) in ``folder/model``, and ``report.json``."""
         target = folder / "model"
-        if self.method == "full":
+        if self.method in WHOLE:
             self._save_whole(module, target)
         else:
             write_adapter(module, self.method, self.base, target)  # type: ignore[arg-type]
@@ -148,10 +162,10 @@ class FinetuneStage:
             "faults": [str(fault) for fault in self.faults],
         }
         report |= {"before": self.before, "after": self.asked()}
-        if self.kept:
+        if "kept" in report["after"]:
             report["forgetting"] = round(self.before["kept"]["exact"] - report["after"]["kept"]["exact"], 4)
         (folder / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", "utf-8")
-        if self.merge and self.method != "full":
+        if self.merge and self.method not in WHOLE:
             whole = module.merge_and_unload() if hasattr(module, "merge_and_unload") else module
             self._save_whole(whole, folder / "merged")
 
