@@ -19,7 +19,7 @@ _GROUPS = {
 
 def finetune(
     model: Annotated[str, typer.Argument(help="Name, folder or file of a chat model · 对话模型")],
-    data: Annotated[Path, typer.Argument(help="JSON, JSONL or TSV, or a folder with dataset.json · 数据")],
+    data: Annotated[list[str], typer.Argument(help="FILE or FILE:WEIGHT; folders, shards, a .mix · 数据，可带权重")],
     lora: Annotated[bool, typer.Option("--lora", help="Pairs beside the weights (default) · 低秩适配（默认）")] = False,
     dora: Annotated[bool, typer.Option("--dora", help="LoRA with magnitudes · 带幅度的 LoRA")] = False,
     qlora: Annotated[bool, typer.Option("--qlora", help="LoRA over 4-bit weights · 4 比特权重上的 LoRA")] = False,
@@ -58,7 +58,7 @@ def finetune(
     if len(named) > 1:
         raise OptionError(f"Choose one of --{', --'.join(named)}.", f"--{'、--'.join(named)} 只能选一个。")
     stage: dict[str, Any] = {
-        "model": model, "data": str(data), "evaluation": str(check or ""), "rehearse": str(rehearse or ""),
+        "model": model, "data": data, "evaluation": str(check or ""), "rehearse": str(rehearse or ""),
         "keep": str(keep or ""), "pictures": str(pictures or ""), "method": named[0], "rank": rank,
         "prefix": prefix, "merge": merge,
         "layers": [int(number) for number in layers.replace(",", " ").split()], "seed": seed,

@@ -15,7 +15,7 @@ from huayu.data.pictures import MIN_SIDE, Held, open_picture
 from huayu.errors import ImageError
 from huayu.runtime.language import language_of
 
-Picture = Path | bytes | Held
+Picture = Path | Held
 
 # The first that is there counts; the last two only tell of a picture that was never fetched.
 PICTURE_FIELDS = (
@@ -66,7 +66,7 @@ class Part(Held):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        whole = Path(getattr(self.picture, "name", "picture"))
+        whole = Path(self.picture.name)
         return f"{whole.stem}-{'-'.join(map(str, self.box))}.png"
 
     def open(self) -> Image.Image:
@@ -164,7 +164,7 @@ def _conversation(said: Any) -> tuple[tuple[str, str], ...]:
 def _picture(field: str, value: Any, folders: Sequence[Path]) -> Picture:
     if isinstance(value, Mapping):  # as the datasets library keeps pictures
         value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes | Held):
+    if isinstance(value, Held):
         return value
     if isinstance(value, Path) and value.is_absolute():
         return value
@@ -180,8 +180,7 @@ def _picture(field: str, value: Any, folders: Sequence[Path]) -> Picture:
 
 
 def _open(field: str, picture: Picture) -> None:
-    name = picture.name if isinstance(picture, Path | Held) else field
     try:
         open_picture(picture)
     except ImageError as error:
-        raise Bad(field, f"{name}: {error.en}", f"{name}：{error.zh}") from error
+        raise Bad(field, f"{picture.name}: {error.en}", f"{picture.name}：{error.zh}") from error

@@ -33,9 +33,14 @@ _LOOKS_LIKE_PICTURE = re.compile(r"^https?://|\.(png|jpe?g|webp|gif|bmp)$", re.I
 
 
 class Table:
-    """Rows of one file or folder. ``inside``: further folders, by name, in which its pictures may be."""
+    """Rows of one file or folder.
+
+    ``inside``: further folders, by name, in which its pictures may be. ``anywhere``: any row is read as quickly,
+    whichever was read before.
+    """
 
     inside: tuple[str, ...] = ()
+    anywhere = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -155,6 +160,8 @@ def tsv_line(header: list[str] | None) -> Callable[[str], Any]:
 class TarTable(Table):
     """A WebDataset shard: a picture, ``.txt`` or ``.json`` of one name are a row."""
 
+    anywhere = False
+
     def __len__(self) -> int:
         return len(tar_samples(str(self.path)))
 
@@ -202,6 +209,8 @@ def sample_row(parts: Mapping[str, Any], read: Callable[[Any], bytes]) -> Any:
 
 class ParquetTable(Table):
     """Columns by their names; a picture is bytes, ``{bytes, path}`` or a path."""
+
+    anywhere = False
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

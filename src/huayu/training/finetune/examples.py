@@ -7,20 +7,21 @@ Of a row every turn is one example, asked after the turns before it. Only the an
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from huayu.data.pictures import open_picture
-from huayu.data.records import Record
-from huayu.errors import ModelError
+from huayu.data.rows import Picture, Record
+from huayu.errors import ImageError, ModelError
 from huayu.runtime.language import language_of
 from huayu.training.loop import Batch
 
+_LOG = logging.getLogger("huayu")
 MAX_TOKENS = 1024  # of one example; what is longer is cut
 
 
@@ -28,7 +29,7 @@ MAX_TOKENS = 1024  # of one example; what is longer is cut
 class Example:
     """One question about ``picture`` (None: no picture) after ``before``, with the answer to learn."""
 
-    picture: Path | None
+    picture: Picture | None
     before: tuple[tuple[str, str], ...]
     question: str
     answer: str
@@ -55,7 +56,7 @@ class Batcher:
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """Inputs and ``labels`` (B, T); pictures, where there are some, as ``pixel_values`` (B, 1, 3, S, S)."""
-        pictures = [self._pixels(example.picture) for example in examples]
+        examples, pictures = self._opened(examples)
         batch = self._make(self.processor, examples)
         if any(picture is not None for picture in pictures):
             shape = next(picture.shape for picture in pictures if picture is not None)
@@ -64,7 +65,22 @@ class Batcher:
             batch.pop("image_token_index", None)
         return batch
 
-    def _pixels(self, picture: Path | None) -> Tensor | None:
+    def _opened(self, examples: Sequence[Example]) -> tuple[list[Example], list[Tensor | None]]:
+        """An example whose picture cannot be opened gives its place to the first of the batch whose picture can."""
+        found: list[tuple[Example, Tensor | None] | ImageError] = []
+        for example in examples:
+            try:
+                found.append((example, self._pixels(example.picture)))
+            except ImageError as problem:
+                _LOG.warning("%s; another row takes its place", problem)
+                found.append(problem)
+        good = next((pair for pair in found if isinstance(pair, tuple)), None)
+        if good is None:
+            raise next(problem for problem in found if isinstance(problem, ImageError))
+        pairs = [pair if isinstance(pair, tuple) else good for pair in found]
+        return [example for example, _ in pairs], [pixels for _, pixels in pairs]
+
+    def _pixels(self, picture: Picture | None) -> Tensor | None:
         if picture is None:
             return None
         pixels: Tensor = self.processor.pixel_values([open_picture(picture)])[0]

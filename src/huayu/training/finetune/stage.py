@@ -22,6 +22,7 @@ from huayu.errors import ModelError
 from huayu.runtime.language import language_of
 from huayu.training.finetune.examples import Batcher, Example
 from huayu.training.finetune.methods import METHODS, WHOLE, prepare, write_adapter
+from huayu.training.finetune.reading import Examples, gather
 from huayu.training.journal import Sample
 from huayu.training.loop import Batch
 from huayu.training.sharding import world_size
@@ -30,9 +31,9 @@ _LOG = logging.getLogger("huayu")
 
 
 class FinetuneStage:
-    """``model``: anything :func:`huayu.load_chat` opens; ``data``: a file that
-    :func:`huayu.data.records.open_tables` reads, or several, as ``"file"`` or ``"file:weight"``; see
-    :class:`huayu.training.finetune.reading.Examples`.
+    """``model``: anything :func:`huayu.load_chat` opens; ``data``: what :func:`huayu.data.records.open_tables` reads.
+
+    Several: a list of ``"file"`` or ``"file:weight"``; see :class:`huayu.training.finetune.reading.Examples`.
 
     ``evaluation``: another such file; empty: the share ``split`` of the rows, drawn by ``seed``, is held back. Its loss
     chooses the weights that are kept (``patience``). ``rehearse``: rows of what the model can do
@@ -69,14 +70,16 @@ class FinetuneStage:
             raise ModelError(f"No method {method!r}; known: {', '.join(METHODS)}.", f"没有方法 {method!r}。")
         self.base, self.seed, self.method, self.merge, self.asks = model, seed, method, merge, asks
         self.faults: list[Fault] = []
-        self.learnt, self.held, self.rehearsed, self.kept = (
+        read: list[Examples] = [
             gather(files, pictures or None, lambda fault: self._bad(fault, bad_rows))
             for files in (data, evaluation, rehearse, keep)
-        )
+        ]
+        self.learnt, self.held, self.rehearsed, self.kept = read
         if not evaluation and split:
             self.learnt, self.held = self.learnt.split(split, seed)
         if not self.learnt:
-            raise ModelError(f"{data} holds no row to learn.", f"{data} 中没有可学习的数据。")
+            names = data if isinstance(data, str) else ", ".join(data)
+            raise ModelError(f"{names} holds no row to learn.", f"{names} 中没有可学习的数据。")
         where = "bfloat16" if torch.cuda.is_available() and method not in WHOLE else "float32"
         self.chat = load_chat(model, dtype=dtype or where, vocab=vocab or None)
         self.backend: Any = self.chat.backend
