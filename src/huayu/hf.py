@@ -15,6 +15,11 @@ from transformers import (
 from huayu.models.beit3 import Beit3Config, Beit3Model
 from huayu.models.chatglm import ChatGLMConfig, ChatGLMForCausalLM, ChatGLMModel, ChatGLMTokenizer
 from huayu.models.cpm_bee import CpmBeeConfig, CpmBeeForCausalLM, CpmBeeModel, CpmBeeTokenizer
+from huayu.models.llava_queries import (
+    LlavaQueriesConfig,
+    LlavaQueriesForConditionalGeneration,
+    LlavaQueriesModel,
+)
 from huayu.models.viscpm_chat import (
     VisCPMChatConfig,
     VisCPMChatForConditionalGeneration,
@@ -29,16 +34,18 @@ from huayu.models.visualglm import (
 )
 from huayu.models.visualglm.hub import ByContents, PublishedConfig, PublishedModel
 
-for config in (Beit3Config, CpmBeeConfig, VisCPMChatConfig, ByContents, VisualGLMConfig):
+for config in (Beit3Config, CpmBeeConfig, LlavaQueriesConfig, VisCPMChatConfig, ByContents, VisualGLMConfig):
     AutoConfig.register(config.model_type, config, exist_ok=True)
 AutoModel.register(Beit3Config, Beit3Model, exist_ok=True)
 AutoModel.register(CpmBeeConfig, CpmBeeModel, exist_ok=True)
+AutoModel.register(LlavaQueriesConfig, LlavaQueriesModel, exist_ok=True)
 AutoModel.register(VisCPMChatConfig, VisCPMChatForConditionalGeneration, exist_ok=True)
 AutoModel.register(ChatGLMConfig, ChatGLMModel, exist_ok=True)
 AutoModel.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)
 AutoModel.register(PublishedConfig, PublishedModel, exist_ok=True)
 AutoModelForCausalLM.register(CpmBeeConfig, CpmBeeForCausalLM, exist_ok=True)
 AutoModelForCausalLM.register(ChatGLMConfig, ChatGLMForCausalLM, exist_ok=True)
+AutoModelForImageTextToText.register(LlavaQueriesConfig, LlavaQueriesForConditionalGeneration, exist_ok=True)
 AutoModelForImageTextToText.register(VisCPMChatConfig, VisCPMChatForConditionalGeneration, exist_ok=True)
 AutoModelForImageTextToText.register(VisualGLMConfig, VisualGLMForConditionalGeneration, exist_ok=True)
 AutoModelForImageTextToText.register(PublishedConfig, PublishedModel, exist_ok=True)

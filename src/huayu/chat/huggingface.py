@@ -63,7 +63,7 @@ class HuggingFaceBackend:
     def prepare(self, conversation: Conversation, question: str) -> Prompt:
         """See :class:`huayu.chat.backend.Backend`; dropped turns leave their pictures in the first turn that stays."""
         for dropped in range(len(conversation.turns) + 1):
-            messages = self._messages(conversation, conversation.window(dropped), question)
+            messages = self.messages(conversation, conversation.window(dropped), question)
             size = int(self._inputs([messages])["input_ids"].shape[1])
             if self.max_tokens is None or size < self.max_tokens:
                 return Prompt(messages, size, dropped)
@@ -72,7 +72,8 @@ class HuggingFaceBackend:
             f"提示共 {size} 个词元，模型连同答案最多接受 {self.max_tokens} 个。",
         )
 
-    def _messages(self, conversation: Conversation, turns: Sequence[Turn], question: str) -> Messages:
+    def messages(self, conversation: Conversation, turns: Sequence[Turn], question: str) -> Messages:
+        """The prompt of a question after ``turns``, the newest of the conversation."""
         pictures = [picture.image for picture in conversation.pictures]
         counts = [turn.num_pictures for turn in turns]
         now = len(pictures) - sum(turn.num_pictures for turn in conversation.turns)
@@ -82,13 +83,13 @@ class HuggingFaceBackend:
         counts[0] += early
         chat: list[dict[str, Any]] = []
         for (asked, answer), count in zip([*spoken, (question, None)], counts, strict=True):
-            content = [{"type": "image"}] * count + [{"type": "text", "text": self._plain(asked)}]
+            content = [{"type": "image"}] * count + [{"type": "text", "text": self.plain(asked)}]
             chat.append({"role": "user", "content": content})
             if answer is not None:
-                chat.append({"role": "assistant", "content": [{"type": "text", "text": self._plain(answer)}]})
+                chat.append({"role": "assistant", "content": [{"type": "text", "text": self.plain(answer)}]})
         return Messages(self._written(chat), tuple(pictures))
 
-    def _plain(self, text: str) -> str:
+    def plain(self, text: str) -> str:
         """Text that holds no special token: a mark that is not seen breaks each that a user (or an answer) wrote."""
         for token in self.special:
             text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
@@ -96,8 +97,7 @@ class HuggingFaceBackend:
 
     def _written(self, chat: list[dict[str, Any]]) -> str:
         if getattr(self.processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None):
-            text: str = self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-            return text
+            return str(self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
         image = getattr(self.processor, "image_token", None) or ""
         names = {"user": "User", "assistant": "AI"}
         lines = []
@@ -106,17 +106,18 @@ class HuggingFaceBackend:
             lines.append(f"{names[message['role']]}: {' '.join(part for part in parts if part)}\n")
         return "".join(lines) + "AI:"
 
-    def _inputs(self, prompts: Sequence[Messages]) -> Mapping[str, torch.Tensor]:
+    def read(self, prompts: Sequence[Messages]) -> Mapping[str, torch.Tensor]:
+        """The model's inputs, padded on the left, on the CPU."""
         pictures = [list(prompt.pictures) for prompt in prompts]
         texts = [prompt.text for prompt in prompts]
         # A template has written the special tokens already; a second <s> would not be what the model knows.
-        has_bos = bool(self.tokenizer.bos_token) and texts[0].startswith(self.tokenizer.bos_token)
-        settings = {"padding": True, "add_special_tokens": not has_bos, "return_tensors": "pt"}
-        inputs = self.processor(images=pictures if any(pictures) else None, text=texts, **settings)
-        return {name: self._moved(value) for name, value in inputs.items()}
+        plain = not (self.tokenizer.bos_token and texts[0].startswith(self.tokenizer.bos_token))
+        settings = {"padding": True, "add_special_tokens": plain, "return_tensors": "pt"}
+        return dict(self.processor(images=pictures if any(pictures) else None, text=texts, **settings))
 
-    def _moved(self, value: torch.Tensor) -> torch.Tensor:
-        return value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)
+    def _inputs(self, prompts: Sequence[Messages]) -> Mapping[str, torch.Tensor]:
+        like, read = self.model, self.read(prompts).items()
+        return {name: value.to(like.device, like.dtype if value.is_floating_point() else None) for name, value in read}
 
     def generate(self, prompts: Sequence[Prompt], settings: Settings, cancel: threading.Event) -> Iterator[Piece]:
         """See :class:`huayu.chat.backend.Backend`. Rows with and without pictures run one group after the other."""
@@ -182,8 +183,7 @@ class _Text:
     """One row's text as its tokens come. A piece never ends in half a character."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-        self.shown = ""
+        self.tokenizer, self.shown = tokenizer, ""
 
     def feed(self, tokens: Sequence[int], *, last: bool) -> str:
         """What all tokens so far add to what was shown."""

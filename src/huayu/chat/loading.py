@@ -81,6 +81,7 @@ def load_chat(
 
 
 def _open_foreign(source: Source, where: torch.device, dtype: Any, bits: int | None, placement: Any) -> Backend:
+    import huayu.hf  # noqa: F401 (a Llava with queries is of a class of ours)
     from huayu.chat.huggingface import open_backend
 
     if bits:

@@ -18,6 +18,7 @@ from huayu.cli.finetune import finetune
 from huayu.cli.paint import paint
 from huayu.cli.quantize import Fingerprint, From, Quiet, ShardSize, To, quantize
 from huayu.cli.serve import serve
+from huayu.cli.train import train
 from huayu.cli.web import web
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app.command()(batch)
 app.command()(quantize)
 app.add_typer(data, name="data")
 app.command()(finetune)
+app.add_typer(train, name="train")
 
 
 @app.command()
@@ -109,17 +111,6 @@ def evaluate(
     from huayu import evaluation
 
     evaluation.run(task, model=model, limit=limit, output=output)
-
-
-@app.command()
-def train(
-    recipe: Annotated[str, typer.Argument(help="Recipe's name or file · 训练配方")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes · 修改项")] = None,
-) -> None:
-    """Train by a recipe · 按配方训练"""
-    from huayu import training
-
-    raise typer.Exit(training.main(recipe, overrides or []))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from huayu.errors import ModelError
 from huayu.training.loop import LoopSettings, Stage, train
 
 STAGES = {
+    "align": "huayu.training.align.stage:AlignStage",
     "finetune": "huayu.training.finetune.stage:FinetuneStage",
     "mini_chat.language": "huayu.training.mini_chat.language:LanguageStage",
     "mini_chat.vision": "huayu.training.mini_chat.vision:VisionStage",
