@@ -39,3 +39,11 @@ def diffusers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-sd")
     pipeline(folder / "vocabulary").save_pretrained(folder / "model")
     return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def tiny_chinese_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny random Chinese-CLIP."""
+    from tests.ranking.tiny import save_tiny_chinese_clip
+
+    return save_tiny_chinese_clip(tmp_path_factory.mktemp("chinese-clip"))

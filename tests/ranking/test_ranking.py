@@ -11,31 +11,14 @@ from PIL import Image
 
 from huayu.errors import CheckpointError, ModelError
 from huayu.ranking import ChineseClipRanker, ClipRanker, best_of, choose_ranker, open_ranker
+from tests.ranking.tiny import SIZES, SQUARE, VISION
 
 PICTURES = [Image.new("RGB", (30, 20), colour) for colour in ("red", "green", "blue", "white")]
-SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-VISION = {**SIZES, "image_size": 16, "patch_size": 8}
-SQUARE = {"height": 16, "width": 16}
 
 
 @pytest.fixture(scope="module")
-def chinese(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import BertTokenizer, ChineseCLIPConfig, ChineseCLIPImageProcessorPil, ChineseCLIPModel
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("chinese-clip")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"一个红苹果蓝天空"]
-    text = {**SIZES, "vocab_size": len(words), "max_position_embeddings": 12}
-    config = ChineseCLIPConfig(text_config=text, vision_config=VISION, projection_dim=8)
-    model = ChineseCLIPModel(config)
-    for weights in model.parameters():  # so that pictures and words matter
-        torch.nn.init.normal_(weights, std=0.3)
-    model.logit_scale.data.fill_(2.0)
-    model.save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(words) + "\n", "utf-8")
-    BertTokenizer(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
-    ChineseCLIPImageProcessorPil(size=SQUARE, crop_size=SQUARE).save_pretrained(folder)
-    return folder
+def chinese(tiny_chinese_clip: Path) -> Path:
+    return tiny_chinese_clip
 
 
 @pytest.fixture(scope="module")

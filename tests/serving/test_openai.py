@@ -328,6 +328,7 @@ def blueness(image: Image.Image, box: tuple[int, int, int, int]) -> float:
         ({"n": 100}, "n"),
         ({"response_format": "url"}, "response_format"),
         ({"quality": "high"}, "quality"),
+        ({"candidates": 3}, None),  # nothing here could score them
     ],
 )
 def test_a_painting_that_cannot_be_is_a_400(server: str, change: dict[str, Any], param: str | None) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from huayu.errors import ModelError, OutOfMemory
+from huayu.serving.app import create_app
 from huayu.serving.settings import ServeSettings
 from huayu.serving.shelf import Shelf
+from tests.serving.asgi import post
 from tests.serving.conftest import CHAT, PAINT
 
 
@@ -56,3 +61,23 @@ def test_names_hide_paths_and_are_unique(tiny_chat_folder: Path) -> None:
         shelf.default("paint")
     with pytest.raises(ModelError, match="Two models"):
         Shelf(ServeSettings(chat_models=(CHAT, CHAT)))
+
+
+def test_a_ranker_chooses_among_candidates(tiny_chinese_clip: Path) -> None:
+    settings = ServeSettings(device="cpu", ranker=str(tiny_chinese_clip))
+    app = create_app(settings)
+
+    def painted(**more: object) -> tuple[bytes, list[float]]:
+        asked = {"prompt": "一个红苹果", "seed": 3, "steps": 2, **more}
+        picture = post(app, "/v1/images/generations", asked).json()["data"][0]
+        with Image.open(io.BytesIO(base64.b64decode(picture["b64_json"]))) as image:
+            return image.tobytes(), picture["huayu"]["scores"]
+
+    best, scores = painted(candidates=3)
+    assert len(scores) == 3
+    assert len({round(score, 4) for score in scores}) == 3
+    assert painted(seed=3)[1] == []
+    english = painted(prompt="a red apple", candidates=3)
+    assert english == painted(prompt="a red apple")
+    with app.state.shelf.use(PAINT, "paint") as painter, Image.frombytes("RGB", (64, 64), best) as image:
+        assert painter.ranker("一个红苹果", [image])[0] == pytest.approx(max(scores), abs=1e-3)

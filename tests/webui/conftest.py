@@ -25,15 +25,15 @@ OpenPage = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="module")
-def site(tiny_chat_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of ``huayu web``: the embedded models, and one that talks nonsense for long."""
+def site(tiny_chat_folder: Path, tiny_chinese_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of ``huayu web``: the embedded models, one that talks nonsense for long, and one that ranks."""
     pytest.importorskip("gradio", reason="the page's packages are not installed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     history = tmp_path_factory.mktemp("page") / "history.sqlite"
     command = [sys.executable, "-m", "huayu", "web", "--port", str(port), "--history", str(history)]
-    command += ["--model", "huayu-chat-mini", "--model", str(tiny_chat_folder)]
+    command += ["--model", "huayu-chat-mini", "--model", str(tiny_chat_folder), "--ranker", str(tiny_chinese_clip)]
     environment = {
         **os.environ,
         "HUAYU_LANG": "en",

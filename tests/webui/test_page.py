@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -195,6 +196,24 @@ def test_paint_look_and_talk_about_it(open_page: OpenPage, picture: Take) -> Non
     page.click("#to-chat")
     page.wait_for_selector("#box .thumbnails img")
     assert "Yes" in ask(page, "Is there a banana in the picture?")
+
+
+def test_candidates_with_scores_and_without(open_page: OpenPage) -> None:
+    """The best by a Chinese ranker; of an English prompt all are shown, and it is said why they have no scores."""
+    page = open_page("zh-CN")
+    paint_tab(page)
+    page.click("#paint-options > button")
+    page.get_by_label("张数").first.fill("1")
+    page.get_by_label("候选数").first.fill("3")
+    paint(page, "一个红苹果")
+    assert re.search(r"得分\s+-?[\d.]+ \(候选 -?[\d.]+ · -?[\d.]+ · -?[\d.]+\)", page.inner_text("#about"))
+    assert page.locator("#gallery .caption-label").count() == 1
+    page.fill("#prompt textarea", "a red apple")
+    page.click("#paint")
+    page.wait_for_function("document.querySelectorAll('#gallery .thumbnail-item').length === 3")
+    page.wait_for_selector("#to-chat")
+    assert "不打分" in notice(page, "paint")
+    assert "得分" not in page.inner_text("#about")
 
 
 def test_chinese_page_and_the_switch(open_page: OpenPage, picture: Take) -> None:

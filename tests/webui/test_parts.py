@@ -167,3 +167,29 @@ def test_mounted_under_a_path() -> None:
     assert client.get("/page/zh", headers={"accept": "text/html"}).text.count("<script>window.huayu_language") == 1
     for path in (Path(__file__), Path("pyproject.toml"), Path(__file__).parent / ".." / ".." / "README.md"):
         assert client.get(f"/page/gradio_api/file={path}").status_code in (403, 404)
+
+
+def test_without_a_ranker_all_candidates_are_painted() -> None:
+    gradio = pytest.importorskip("gradio")
+    from huayu.serving.engine import BatchingEngine
+    from huayu.serving.settings import ServeSettings
+    from huayu.serving.shelf import Shelf
+    from huayu.webui.common import House, Room
+    from huayu.webui.painting import PaintTab
+
+    settings = ServeSettings(device="cpu", max_n=5)
+    shelf = Shelf(settings)
+    house = House(BatchingEngine(shelf), shelf, settings, None)
+
+    async def built() -> PaintTab:  # in a running loop, else Gradio makes loops that it does not close
+        with gradio.Blocks():
+            return PaintTab(Room(house, "zh"))
+
+    tab = asyncio.run(built())
+    wishes = ("huayu-paint-mini", "", 1, None, "", None, None, "", 3, False, 2)
+    job, remark = tab._job("一只猫", wishes)
+    assert (job.options.n, job.options.candidates) == (3, 1)
+    assert "--ranker" in remark
+    assert tab._job("一只猫", (*wishes[:2], 4, *wishes[3:]))[0].options.n == 5
+    assert tab._job("一只猫", (*wishes[:8], 1, *wishes[9:]))[1] == ""
+    house.scratch.close()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from huayu.cli.common import Device, Dtype
-from huayu.errors import ModelError, OptionError
+from huayu.cli.common import Device, Dtype, Ranker, serve_settings
+from huayu.errors import OptionError
 from huayu.runtime.packages import require
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def serve(
     chat_model: Annotated[Names, typer.Option(help="May be repeated · 看图模型，可多个")] = None,
     paint_model: Annotated[Names, typer.Option(help="May be repeated · 作画模型，可多个")] = None,
     quantize: Annotated[str | None, typer.Option("--quantize", "--quant", help="int8, int4: of chat · 量化")] = None,
+    ranker: Ranker = None,
     device: Device = None,
     dtype: Dtype = None,
     memory_budget: Annotated[float | None, typer.Option(help="GB of all models together · 模型内存预算")] = None,
@@ -50,16 +51,22 @@ def serve(
     given = {
         "host": host, "port": port, "api_keys": tuple(api_key or ()), "api_keys_file": api_keys_file,
         "chat_models": tuple(chat_model or ()), "paint_models": tuple(paint_model or ()), "quantize": quantize,
-        "device": device, "dtype": dtype, "memory_budget_gb": memory_budget, "preload": preload, "safety": safety,
+        "ranker": ranker, "device": device, "dtype": dtype, "memory_budget_gb": memory_budget,
+        "preload": preload, "safety": safety,
         "max_tokens": max_tokens, "max_batch": max_batch, "max_queue": max_queue, "request_timeout_s": timeout,
         "allow_picture_hosts": tuple(allow_picture_host or ()), "cors_origins": tuple(cors_origin or ()),
         "workers": workers, "drain_seconds": drain, "log_content": log_content, "trace": trace,
     }  # fmt: skip
-    settings = settle({name: value for name, value in given.items() if value not in (None, (), False)})
+    settings = serve_settings("serve", ("fastapi", "prometheus_client", "uvicorn"), given)
     if ray:
         raise typer.Exit(_on_ray(settings, with_page))
     from huayu.serving import server
 
+    if with_page and settings.workers > 1:
+        raise OptionError(
+            "The page keeps each visitor in one process: use --web with one worker, or huayu web beside the server.",
+            "网页需要把每位访客留在同一进程：--web 只能配一个进程；也可在服务之外另开 huayu web。",
+        )
     page = {"application": "huayu.cli.serve:with_the_page"} if with_page else {}
     raise typer.Exit(server.serve(settings, **page))
 
@@ -74,28 +81,6 @@ def _on_ray(settings: Any, with_page: bool) -> int:
     from huayu.serving import ray_app
 
     return ray_app.run(settings)
-
-
-def settle(given: dict[str, Any]) -> Any:
-    """ServeSettings. Raises ModelError when the packages are missing, OptionError for a value that is wrong."""
-    try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-        from pydantic import ValidationError
-
-        from huayu.serving.settings import ServeSettings
-    except ImportError as error:
-        raise ModelError(
-            f'Serving needs more packages ({error.name}): pip install "huayu[serve]".',
-            f'提供服务还需要其他软件包（{error.name}）：pip install "huayu[serve]"。',
-        ) from error
-    try:
-        return ServeSettings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        word = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise OptionError(word, word) from error
 
 
 def with_the_page() -> FastAPI:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from huayu.cli.common import Device, Dtype
-from huayu.errors import ModelError, OptionError
+from huayu.cli.common import Device, Dtype, Ranker, serve_settings
+from huayu.errors import OptionError
 from huayu.runtime.language import say
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def web(
     paint_model: Annotated[
         list[str] | None, typer.Option(help="Paint model, may be repeated · 作画模型，可多个")
     ] = None,
+    ranker: Ranker = None,
     device: Device = None,
     dtype: Dtype = None,
     quantize: Annotated[str | None, typer.Option("--quantize", "--quant", help="int8, int4: of chat · 量化")] = None,
@@ -41,9 +42,11 @@ def web(
         "device": device,
         "dtype": dtype,
         "quantize": quantize,
+        "ranker": ranker,
+        "safety": safety,
         "host": host,
     }
-    settings = _settings(safety=safety, **{k: v for k, v in given.items() if v})
+    settings = serve_settings("web", ("gradio",), given)
     _look_at_the_door(settings, share=share, login=login is not None)
     from huayu.serving.engine import BatchingEngine
     from huayu.serving.shelf import Shelf
@@ -77,26 +80,6 @@ def web(
 
         page.close(verbose=False)
         asyncio.run(engine.drain(2.0))
-
-
-def _settings(**given: Any) -> Any:
-    """ServeSettings. Raises ModelError when the page's packages are missing, OptionError for a value that is wrong."""
-    try:
-        import gradio  # noqa: F401
-        from pydantic import ValidationError
-
-        from huayu.serving.settings import ServeSettings
-    except ImportError as error:
-        raise ModelError(
-            f'The page needs more packages ({error.name}): pip install "huayu[web]".',
-            f'网页还需要其他软件包（{error.name}）：pip install "huayu[web]"。',
-        ) from error
-    try:
-        return ServeSettings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        word = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise OptionError(word, word) from error
 
 
 def _login(auth: str | None) -> tuple[str, str] | None:

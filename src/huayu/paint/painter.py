@@ -105,6 +105,10 @@ class Painter:
             settings = replace(settings, candidates=1)
         return PaintStream(Run(self.backend, prompt, settings, self.guard, ranker, check))
 
+    def ranks(self, prompt: str) -> bool:
+        """Whether there is a ranker, and it reads the prompt's language."""
+        return self.ranker is not None and self._ranker_for(prompt) is not None
+
     def _ranker_for(self, prompt: str) -> Ranker | None:
         """None, with a word in the log, when the ranker does not read the prompt's language."""
         from huayu.ranking import choose_ranker

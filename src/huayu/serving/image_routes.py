@@ -88,6 +88,7 @@ async def _painted(
         guidance=asked.guidance,
         negative=asked.negative_prompt or "",
         scheduler=asked.scheduler,
+        candidates=asked.candidates or 1,
         **more,
     )
     ticket = await request.app.state.engine.submit(PaintJob(model, prompt, options, settings.request_timeout_s))

@@ -171,7 +171,7 @@ class ChatCompletion(Answered):
 
 
 class ImageFields(BaseModel):
-    """What painting and editing have in common. ``negative_prompt`` to ``scheduler`` are huayu's own."""
+    """What painting and editing have in common. ``negative_prompt`` to ``candidates`` are huayu's own."""
 
     model: str | None = None
     n: Count | None = None
@@ -184,6 +184,7 @@ class ImageFields(BaseModel):
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     scheduler: Scheduler | None = None
+    candidates: Annotated[int, Field(ge=1, le=16)] | None = None
 
 
 class ImageRequest(ImageFields, Strict):

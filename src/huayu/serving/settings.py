@@ -24,7 +24,8 @@ class ServeSettings(BaseSettings):
     to loopback unless ``allow_open``. ``max_pixels`` (per picture) None: the package's own cap.
     ``max_inflight_bytes``: bodies and decoded pictures of all requests being served. ``allow_picture_hosts``: hosts
     that pictures may be fetched from (``img.example.org``, ``img.example.org:8443``, ``*.example.org``, ``*``); empty:
-    none. ``memory_budget_gb``: for the parameters of all loaded models; ``preload``: open them at once.
+    none. ``memory_budget_gb``: for the parameters of all loaded models; ``preload``: open them at once. ``ranker``: a
+    CLIP or Chinese-CLIP (folder or hub id) that scores the candidates of all paint models.
     ``page_path``: where the page is mounted.
     """
 
@@ -40,6 +41,7 @@ class ServeSettings(BaseSettings):
     chat_models: Names = ("huayu-chat-mini",)
     paint_models: Names = ("huayu-paint-mini",)
     quantize: Literal["int8", "int4"] | None = None
+    ranker: str | None = None
     device: str | None = None
     dtype: str | None = None
     memory_budget_gb: Annotated[float, Field(gt=0)] | None = None

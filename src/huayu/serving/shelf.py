@@ -131,7 +131,7 @@ class Shelf:
         else:
             from huayu.paint import load_paint
 
-            model = load_paint(entry.source, **common)
+            model = load_paint(entry.source, ranker=settings.ranker, **common)
         entry.num_bytes = _bytes(model)
         self._make_room(entry)  # its size was not known before it was first open
         with self._changed:

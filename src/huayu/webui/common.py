@@ -40,6 +40,10 @@ class Scratch:
         self.path = Path(self._folder.name)
         self._swept = time.time()
 
+    def close(self) -> None:
+        """All of them go."""
+        self._folder.cleanup()
+
     def put(self, name: str, write: Callable[[Path], Any]) -> str:
         """The path of the file called ``name``; ``write(path)`` makes it when it is not there."""
         self._sweep()

@@ -78,8 +78,7 @@ class Page:
             [control.input for control in controls if hasattr(control, "input")],
             None, [self.saved, *controls], [self.saved], js=_REMEMBER, **QUIET,
         )  # fmt: skip
-        facts = [self.paint.size, self.paint.candidates]
-        gr.on([paint_tab.select, self.paint.model.input], self._facts, [self.paint.model], facts, **QUIET)
+        gr.on([paint_tab.select, self.paint.model.input], self._sizes, [self.paint.model], [self.paint.size], **QUIET)
         talk = [self.talk.talk, self.talk.chat, self.talk.notice]
         paint = [
             self.paint.works, self.paint.chosen, self.paint.gallery, self.paint.about, self.paint.after,
@@ -102,11 +101,11 @@ class Page:
         except sqlite3.Error as error:
             return gr.skip(), notice(self.room.explain(error), bad=True)
 
-    async def _facts(self, model: str) -> tuple[Any, ...]:
+    async def _sizes(self, model: str) -> Any:
         try:
-            return await asyncio.to_thread(self.paint.facts, model)
+            return await asyncio.to_thread(self.paint.sizes, model)
         except HuayuError:  # whoever paints will be told
-            return gr.skip(), gr.skip()
+            return gr.skip()
 
     def _open(self, item_id: str, saved: Any, request: gr.Request) -> dict[Any, Any]:
         try:

@@ -80,7 +80,7 @@ class PaintTab:
                 self.steps = number(say("steps"), say("model's own"), precision=0)
                 self.guidance = number(say("guidance"), say("model's own"))
             self.negative = gr.Textbox(label=say("negative"), lines=1, max_lines=3)
-            self.candidates = gr.Slider(1, 8, value=1, step=1, label=say("candidates"), visible=False)
+            self.candidates = gr.Slider(1, 8, value=1, step=1, label=say("candidates"))
             self.check = gr.Checkbox(False, label=say("check"), elem_id="check")
             self.repaints = gr.Slider(1, 5, value=2, step=1, label=say("repaints"), visible=False)
 
@@ -97,13 +97,13 @@ class PaintTab:
         self.keep_seed.click(lambda works, at: works[at].seed, [self.works, self.chosen], self.seed, **QUIET)
         self.check.change(lambda on: gr.update(visible=on), self.check, self.repaints, **QUIET)
 
-    def facts(self, model: str) -> tuple[Any, ...]:
-        """What the model can do, for the size and the candidates; opens the model when it is not open."""
+    def sizes(self, model: str) -> Any:
+        """What the model paints, for the list of sizes; opens the model when it is not open."""
         with self.room.house.shelf.use(model, "paint") as painter:
-            facts, can_rank = painter.backend.facts, painter.ranker is not None
+            facts = painter.backend.facts
         sizes = facts.sizes or tuple((side, side) for side in sorted({facts.size[0] // 2, facts.size[0]}))
         listed = [f"{width}×{height}" for width, height in sizes]
-        return gr.update(choices=[(self.room.say("model's own"), ""), *listed]), gr.update(visible=can_rank)
+        return gr.update(choices=[(self.room.say("model's own"), ""), *listed])
 
     async def _paint(self, request: gr.Request, prompt: str, saved: Any, *wishes: Any) -> Events:
         """Paint, let the chat model look where that is wished, keep it."""
@@ -113,14 +113,14 @@ class PaintTab:
         told, bad = "", False
         busy = {self.go: gr.update(visible=False), self.stop: gr.update(visible=True)}
         try:
-            job = self._job(prompt, wishes)
+            job, remark = await asyncio.to_thread(self._job, prompt, wishes)
             yield self.show((), progress=bar(say("painting"), 0, 1)) | busy
             async for event in self._painted(key, job):
                 if isinstance(event, Progress):
                     word = say("painting of", event.done, event.total)
                     yield {self.progress: bar(word, event.done, event.total, event.preview)}
                 elif isinstance(event, Painted):
-                    works.append(await asyncio.to_thread(self._work, event))
+                    works.append(await asyncio.to_thread(Work.of, event, room.house.scratch.path))
                     yield self.show(tuple(works), progress=bar(say("painting"), len(works), job.options.n))
                 else:
                     told, bad = self._refused(event)
@@ -133,7 +133,7 @@ class PaintTab:
         finally:
             room.house.tickets.pop(key, None)
         if works and not told:
-            told = say("done", len(works), f"{time.monotonic() - begin:.1f}")
+            told = " ".join([say("done", len(works), f"{time.monotonic() - begin:.1f}"), remark])
         rest: dict[Any, Any] = {self.go: gr.update(visible=True), self.stop: gr.update(visible=False)}
         if works:
             item = Item(uuid.uuid4().hex, "paint", prompt.strip()[:60], 0.0)
@@ -170,7 +170,7 @@ class PaintTab:
             painted = [event for event in new if isinstance(event, Painted)]
             if not painted:
                 break
-            works[at] = await asyncio.to_thread(self._work, painted[0])
+            works[at] = await asyncio.to_thread(Work.of, painted[0], self.room.house.scratch.path)
         works[at] = replace(best, tries=attempt + 1)
 
     async def _look(self, key: Any, work: Work, prompt: str) -> Verdict:
@@ -188,10 +188,19 @@ class PaintTab:
         with self.room.house.shelf.use(model, "chat") as chat:
             return not chat.backend.follows_requests
 
-    def _job(self, prompt: str, wishes: tuple[Any, ...]) -> PaintJob:
-        """Raises OptionError, PromptError."""
+    def _job(self, prompt: str, wishes: tuple[Any, ...]) -> tuple[PaintJob, str]:
+        """And what is to be said about its candidates: where nothing scores them, all are shown.
+
+        Raises OptionError, PromptError, ModelError.
+        """
         model, style, count, seed, size, steps, guidance, negative, candidates, *_ = wishes
         known, settings = self.room.house.models("paint"), self.room.house.settings
+        model, many, remark = model if model in known else known[0], int(candidates or 1), ""
+        if many > 1:
+            with self.room.house.shelf.use(model, "paint") as painter:
+                scored, why = painter.ranks(prompt), "no ranker" if painter.ranker is None else "ranker's language"
+            if not scored:
+                count, many, remark = count * many, 1, self.room.say(why)
         options = PaintOptions(
             n=min(int(count), settings.max_n),
             seed=None if seed is None else int(seed),
@@ -199,19 +208,10 @@ class PaintTab:
             steps=None if steps is None else int(steps),
             guidance=guidance,
             negative=(negative or "").strip(),
-            candidates=int(candidates or 1),
+            candidates=many,
             previews=True,
         )
-        model = model if model in known else known[0]
-        return PaintJob(model, with_style(prompt, style, model), options, settings.request_timeout_s)
-
-    def _work(self, painted: Painted) -> Work:
-        name = self.room.house.scratch.path / f"{uuid.uuid4().hex}.png"
-        painted.save(name)
-        png = name.read_bytes()
-        name.unlink()
-        size = "{}×{}".format(*painted.image.size)
-        return Work(png, painted.seed, size, painted.scores, painted.verdicts, painted.look)
+        return PaintJob(model, with_style(prompt, style, model), options, settings.request_timeout_s), remark
 
     def _refused(self, result: PaintResult) -> tuple[str, bool]:
         """What a reader should know of how it ended, and whether that is bad."""

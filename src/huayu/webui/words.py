@@ -73,6 +73,14 @@ _WORDS: dict[str, tuple[str, str]] = {
     "guidance": ("Guidance", "引导强度"),
     "negative": ("What should not be seen", "不想看到什么"),
     "candidates": ("Candidates for each picture; the best is shown", "每张的候选数，选出最好的一张"),
+    "no ranker": (
+        "No ranking model is set up (--ranker), so all candidates are shown, without scores.",
+        "未设置排序模型（--ranker），因此列出全部候选，不打分。",
+    ),
+    "ranker's language": (
+        "The ranking model does not read this language, so all candidates are shown, without scores.",
+        "排序模型不懂这种语言，因此列出全部候选，不打分。",
+    ),
     "check": ("Let the chat model look, and paint again what does not fit", "让看图模型检查，不符合就重画"),
     "repaints": ("At most so many more tries", "最多再试几次"),
     "empty paint": (

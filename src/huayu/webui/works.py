@@ -7,7 +7,9 @@ import json
 import uuid
 from dataclasses import asdict, dataclass
 from html import escape
+from pathlib import Path
 
+from huayu.paint import Painted
 from huayu.types import Verdict
 from huayu.webui.common import Room
 from huayu.webui.history import Item
@@ -25,6 +27,16 @@ class Work:
     verdicts: tuple[Verdict, ...] = ()
     look: Verdict | None = None
     tries: int = 1
+
+    @classmethod
+    def of(cls, painted: Painted, folder: Path) -> Work:
+        """What was just painted; ``folder`` is for a moment."""
+        file = folder / f"{uuid.uuid4().hex}.png"
+        painted.save(file)
+        png = file.read_bytes()
+        file.unlink()
+        size = "{}×{}".format(*painted.image.size)
+        return cls(png, painted.seed, size, painted.scores, painted.verdicts, painted.look)
 
     @property
     def name(self) -> str:
