@@ -76,9 +76,9 @@ def layer_calls(model: nn.Module, names: tuple[str, ...]) -> list[str]:
     """Filled with the name of each block as its first linear runs."""
     calls: list[str] = []
     for part in model.modules():
-        if type(part).__name__ in names:
+        if (kind := type(part).__name__) in names:
             inner = next(child for child in part.modules() if isinstance(child, nn.Linear | nn.Conv2d))
-            inner.register_forward_hook(lambda *_, name=type(part).__name__: calls.append(name))
+            inner.register_forward_hook(lambda *_, kind=kind: calls.append(kind))
     return calls
 
 
@@ -137,7 +137,9 @@ def test_what_cannot_recompute_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_half_precision_computes_in_bf16_and_learns_in_fp32(tiny_chat_folder: Path, tmp_path: Path, method: str) -> None:
+def test_half_precision_computes_in_bf16_and_learns_in_fp32(
+    tiny_chat_folder: Path, tmp_path: Path, method: str
+) -> None:
     seen = set()
 
     class Watched(FinetuneStage):

@@ -216,13 +216,12 @@ def _steps(
             total = team.sum([sum(weights)])[0]
             sums = Counter[str]()
             for batch, weight in zip(batches, weights, strict=True):
-                with team.autocast(), _attention_for(team.device):
-                    loss, parts = stage.loss(module, batch)
-                if not torch.isfinite(loss):
-                    torch.save({"step": step, "batch": batch}, Path(settings.output) / "bad_batch.pt")
-                    raise FloatingPointError(f"loss is {loss.item()} at step {step}; the batch is saved beside the log")
                 share = weight / total
-                (loss * (share * team.world)).backward()  # the processes' gradients are averaged
+                with _attention_for(team.device):  # backward, too: it may compute states again
+                    with team.autocast():
+                        loss, parts = stage.loss(module, batch)
+                    _must_be_a_number(loss, batch, step, settings)
+                    (loss * (share * team.world)).backward()  # the processes' gradients are averaged
                 sums.update({name: part.item() * share for name, part in {"loss": loss, **parts}.items()})
             torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
             learner.optimizer.step()
@@ -231,3 +230,9 @@ def _steps(
             found = dict(zip(sums, team.sum(list(sums.values())), strict=True))
             report(found["loss"])
             yield _Done(step, found.pop("loss"), found, time.process_time())
+
+
+def _must_be_a_number(loss: Tensor, batch: Batch, step: int, settings: LoopSettings) -> None:
+    if not torch.isfinite(loss):
+        torch.save({"step": step, "batch": batch}, Path(settings.output) / "bad_batch.pt")
+        raise FloatingPointError(f"loss is {loss.item()} at step {step}; the batch is saved beside the log")

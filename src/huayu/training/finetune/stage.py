@@ -104,18 +104,13 @@ class FinetuneStage:
         places = range(index * size, (index + 1) * size)
         files = (self.learnt, self.rehearsed) if self.rehearsed else (self.learnt,)
         count = len(files)
-        batch = self.batcher([files[at % count].drawn(at // count, (self.seed, at % count)) for at in places])
-        if world_size() > 1 and "pixel_values" not in batch:
-            batch |= self._no_picture(batch["input_ids"])
+        drawn = [files[at % count].drawn(at // count, (self.seed, at % count)) for at in places]
+        if world_size() == 1 or any(example.picture for example in drawn):
+            return self.batcher(drawn)
+        # Processes that share the eye out must all call it: a row with a picture, of which nothing is learnt.
+        batch = self.batcher([*drawn, Example(Image.new("RGB", (8, 8)), (), "?", "?")])  # type: ignore[arg-type]
+        batch["labels"][-1] = -100
         return batch
-
-    def _no_picture(self, input_ids: Tensor) -> Batch:
-        """What sends no picture through the eye: processes that share it out must all call it."""
-        shape = self.backend.processor.pixel_values([Image.new("RGB", (8, 8))]).shape
-        return {
-            "pixel_values": torch.zeros(len(input_ids), *shape),
-            "image_token_index": torch.full_like(input_ids, -1),
-        }
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         loss = module(**batch, use_cache=False).loss
