@@ -43,6 +43,12 @@ def finetune(
         bool | None, typer.Option("--tune-vision/--no-tune-vision", help="The eye learns too · 视觉部分也学习")
     ] = None,
     patience: Annotated[int, typer.Option(min=0, help="Checks without gain before it ends · 早停")] = 5,
+    ema: Annotated[float, typer.Option(min=0, max=0.99999, help="Decay of averaged weights, 0: off · 权重平均")] = 0.0,
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 · 计算精度")] = "auto",
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, more time · 以时间换内存")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Logs for it, too · 另写其日志")] = False,
     stop_at_bad_rows: Annotated[bool, typer.Option("--stop-at-bad-rows", help="Else skipped · 否则跳过")] = False,
     merge: Annotated[bool, typer.Option("--merge", help="Also write the whole model · 另存合并后的模型")] = False,
     seed: Annotated[int, typer.Option(help="Of the order and the start · 随机种子")] = 0,
@@ -67,11 +73,15 @@ def finetune(
     loop: dict[str, Any] = {
         "output": str(output), "steps": steps, "batch_size": batch_size, "accumulate": accumulate,
         "warmup": max(1, steps // 50), "evaluate_every": max(1, steps // 15), "patience": patience,
-        "log_every": 1, "device": "cpu" if device == "cpu" else "auto",
+        "log_every": 1, "device": "cpu" if device == "cpu" else "auto", "ema": ema, "precision": precision,
+        "gradient_checkpointing": gradient_checkpointing, "tensorboard": tensorboard,
     }  # fmt: skip
     from huayu.training.finetune.run import run
+    from huayu.training.sharding import is_first
 
-    show(run(stage, loop, learning_rate=learning_rate, tune_vision=tune_vision), output)
+    report = run(stage, loop, learning_rate=learning_rate, tune_vision=tune_vision)
+    if is_first():
+        show(report, output)
 
 
 def show(report: dict[str, Any], output: Path) -> None:

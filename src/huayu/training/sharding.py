@@ -30,6 +30,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_first() -> bool:
+    """Whether this is the process that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Team:
     """This process among those of the run. ``device``: "cpu", or anything for a GPU where there is one."""
 
@@ -47,7 +52,7 @@ class Team:
     @property
     def first(self) -> bool:
         """Whether this is the process that writes."""
-        return self.rank == 0
+        return is_first()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Matrix products in bf16, where that is asked for; weights keep their dtype."""
