@@ -69,13 +69,14 @@ def test_a_strange_word_leaves_the_rest(vocabulary: BeeVocabulary) -> None:
 
 
 def test_pictures_are_drawings_on_their_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    styles = tuple(paintings.Style(name, (name,), (name,)) for name in ("plain", "inked"))
+    styles = tuple(paintings.Style((name,), (name,), (name,)) for name in ("plain", "inked"))
     ids = world.concept_ids()
     monkeypatch.setattr(paintings, "STYLES", styles)
     monkeypatch.setattr(world, "CONCEPTS", tuple(world.CONCEPTS[ids[key]] for key in ("dog", "cat")))
     found = paintings.render(some_sprites())
-    assert found.shape == (2, 2, len(world.BACKGROUNDS), 64, 64, 3)
+    assert found.shape == (2, 2, len(world.BACKGROUNDS), paintings.VARIANTS, 64, 64, 3)
     for ground, (_, _, colour) in enumerate(world.BACKGROUNDS):
-        assert (found[:, :, ground, 0, 0] == colour).all()
-    ink = np.abs(found[0, 1].astype(int) - found[0, 1][:, :1, :1].astype(int)).max((1, 2, 3))
+        assert (found[:, :, ground, :, 0, 0] == colour).all()
+    assert (found[:, :, :, 1::2] == found[:, :, :, ::2, :, ::-1]).all(), "every other variant is mirrored"
+    ink = np.abs(found[0, 1, :, 0].astype(int) - found[0, 1, :, 0, :1, :1].astype(int)).max((1, 2, 3))
     assert (ink > 90).all(), "ink stands out from every colour"

@@ -22,14 +22,14 @@ def pictures() -> np.ndarray:
     """Discs of each thing's own colour and size, ringed for each style, on the true backgrounds."""
     rng = np.random.default_rng(0)
     grounds = np.array([colour for _, _, colour in world.BACKGROUNDS], np.uint8)
-    shape = (len(world.CONCEPTS), len(paintings.STYLES), len(grounds), 64, 64, 3)
-    found = np.broadcast_to(grounds[:, None, None], shape).copy()
+    shape = (len(world.CONCEPTS), len(paintings.STYLES), len(grounds), paintings.VARIANTS, 64, 64, 3)
+    found = np.broadcast_to(grounds[:, None, None, None], shape).copy()
     away = np.hypot(*np.mgrid[-31.5:32, -31.5:32])
     for concept in range(shape[0]):
         radius, colour = rng.uniform(12, 28), rng.integers(256, size=3)
-        found[concept, :, :, away < radius] = colour
+        found[concept, :, :, :, away < radius] = colour
         for style in range(shape[1]):
-            found[concept, style, :, away < 2 * style] = 255 - colour
+            found[concept, style, :, :, away < 2 * style] = 255 - colour
     return found
 
 
@@ -38,7 +38,8 @@ def judged(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     """Evaluate a painter that shows the order of ``change(order)``."""
 
     def run(change: Any) -> dict[str, dict[str, float]]:
-        wanted = {(a.prompt, a.seed): pictures[change(a.order).shown] for a in mini_paint.prompts(4)}
+        asked = mini_paint.prompts(4) + mini_paint.by_seeds(4)
+        wanted = {(a.prompt, a.seed): pictures[change(a.order).shown][a.seed % 2] for a in asked}
 
         def paint(prompt: str, seed: int) -> Any:
             return SimpleNamespace(images=[Image.fromarray(wanted[prompt, seed])])
@@ -58,6 +59,7 @@ def test_a_painter_that_is_right_has_full_marks(judged: Any, tmp_path: Path) -> 
     for row in figures.values():
         assert row["nearest top-1"] == row["nearest top-5"] == row["background"] == row["style"] == 1
     assert json.loads((tmp_path / "out" / "table.json").read_text("utf-8"))["name zh"]["n"] == 4
+    assert json.loads((tmp_path / "out" / "table.json").read_text("utf-8"))["seeds"] == {"different": 1, "apart": 0}
     assert (tmp_path / "out" / "table.md").read_text("utf-8").count("\n") == 2 + len(figures)
     for kind in mini_paint.KINDS:
         with Image.open(tmp_path / "out" / f"{kind.replace(' ', '-')}.png") as sheet:
@@ -83,6 +85,14 @@ def test_prompts_ask_for_what_their_kind_says() -> None:
         ) or one.kind == "typed"
     apple = next(a for a in asked if a.kind == "name" and world.CONCEPTS[a.order.concept].key == "apple")
     assert apple.prompt in ("苹果", "一个苹果")
+
+
+def test_variety_counts_pictures_that_are_new() -> None:
+    pixels = np.zeros((2, mini_paint.SEEDS, 8, 8, 3), np.uint8)
+    pixels[0, :, :4] = np.array([0, 100, 200, 100, 0, 0])[:, None, None, None]
+    seen = mini_paint.variety(pixels.reshape(-1, 8, 8, 3))
+    assert seen["different"] == (3 + 1) / 2
+    assert 20 < seen["apart"] < 60
 
 
 def test_the_scorer_learns() -> None:

@@ -21,11 +21,11 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """A disc of its own colour and size for each thing, in place of the downloaded drawings."""
     rng = np.random.default_rng(0)
     grounds = np.array([colour for _, _, colour in world.BACKGROUNDS], np.uint8)
-    shape = (len(world.CONCEPTS), len(paintings.STYLES), len(grounds), 64, 64, 3)
-    found = np.broadcast_to(grounds[:, None, None], shape).copy()
+    shape = (len(world.CONCEPTS), len(paintings.STYLES), len(grounds), paintings.VARIANTS, 64, 64, 3)
+    found = np.broadcast_to(grounds[:, None, None, None], shape).copy()
     away = np.hypot(*np.mgrid[-31.5:32, -31.5:32])
     for concept in range(shape[0]):
-        found[concept, :, :, away < rng.uniform(12, 30)] = rng.integers(256, size=3)
+        found[concept, :, :, :, away < rng.uniform(12, 30)] = rng.integers(256, size=3)
     monkeypatch.setattr(paintings, "load", lambda folder: found)
     return found
 
@@ -34,7 +34,7 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
 def settings(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
     """Where the stages find each other's files; latents are made up, as only their shape matters here."""
     architecture.autoencoder().save_pretrained(tmp_path / "vae")
-    made_up = torch.randn(*pictures.shape[:3], 1, 1, 1).expand(-1, -1, -1, architecture.CHANNELS, 8, 8)
+    made_up = torch.randn(*pictures.shape[:4], 1, 1, 1).expand(-1, -1, -1, -1, architecture.CHANNELS, 8, 8)
     monkeypatch.setattr(canvas.Drawn, "_encoded", lambda self: made_up)
     return {"vocabulary": str(tmp_path / "vocab.txt"), "autoencoder": str(tmp_path / "vae")}
 
@@ -64,7 +64,7 @@ def test_autoencoder_learns_and_its_latents_become_standard(pictures: np.ndarray
     stage = autoencoder.AutoencoderStage()
     learns(stage, 1e-3)
     module = stage.module()
-    values = architecture.to_values(pictures[:8, 0, 3])
+    values = architecture.to_values(pictures[:8, 0, 3, 0])
     with torch.no_grad():
         before = module(values)[0]
         autoencoder.standardise(module.vae, module(values)[1])
@@ -108,7 +108,7 @@ def test_the_average_follows_what_is_trained(settings: dict[str, str]) -> None:
 def test_the_nearest_picture_tells_the_thing(pictures: np.ndarray) -> None:
     rng = np.random.default_rng(1)
     orders = [Order(concept, 0, 4) for concept in range(0, 120, 17)]
-    seen = np.stack([pictures[order.shown] for order in orders]).astype(int) + rng.integers(-9, 10, (8, 64, 64, 3))
+    seen = np.stack([pictures[order.shown][5] for order in orders]).astype(int) + rng.integers(-9, 10, (8, 64, 64, 3))
     ranks = paintings.nearest(seen.clip(0, 255).astype(np.uint8), pictures, [order.shown[2] for order in orders])
     assert [rank[0] for rank in ranks] == [order.concept for order in orders]
     assert all(sorted(rank) == list(range(len(world.CONCEPTS))) for rank in ranks)

@@ -1,6 +1,9 @@
-"""The pictures that the embedded painter learns: one thing, in one art style, on one colour, 64 × 64 pixels."""
+"""The pictures that the embedded painter learns: one thing, in one art style, on one colour, 64 × 64 pixels.
 
-# C concepts, S styles, G background colours, P side of a picture
+Of each there are variants, between which a seed chooses: as different artists draw it, and mirrored.
+"""
+
+# C concepts, S styles, G background colours, V variants, P side of a picture
 
 from __future__ import annotations
 
@@ -19,22 +22,28 @@ from huayu.data.sprites import Sprites
 SIDE = 64
 THING = 54  # pixels a side that the thing itself takes
 WHITE = 0  # the background when none is named
+VARIANTS = 8  # of a picture: twice as many as a style may have artists
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """An art style: the package that draws so, and what it may be called; the first names are the usual ones."""
+    """An art style: the packages that draw so, the first of them everything, and what it may be called; the first names
+    are the usual ones."""
 
-    package: str
+    packages: tuple[str, ...]
     en: tuple[str, ...]
     zh: tuple[str, ...]
 
 
 STYLES = (  # the first is the one used when none is named
-    Style("noto", ("cartoon", "classic", "emoji"), ("卡通", "经典")),
-    Style("twemoji", ("flat", "minimal"), ("扁平", "扁平化", "简约")),
-    Style("fluent-emoji", ("3D", "glossy", "shiny"), ("立体", "3D", "三维")),
-    Style("fluent-emoji-high-contrast", ("line", "line art", "black and white"), ("线条", "黑白", "简笔画")),
+    Style(("noto", "noto-v1", "emojione", "fxemoji"), ("cartoon", "classic", "emoji"), ("卡通", "经典")),
+    Style(("twemoji", "fluent-emoji-flat"), ("flat", "minimal"), ("扁平", "扁平化", "简约")),
+    Style(("fluent-emoji",), ("3D", "glossy", "shiny"), ("立体", "3D", "三维")),
+    Style(
+        ("fluent-emoji-high-contrast", "emojione-monotone"),
+        ("line", "line art", "black and white"),
+        ("线条", "黑白", "简笔画"),
+    ),
 )
 DEFAULT_STYLE = 0
 
@@ -42,7 +51,7 @@ DEFAULT_STYLE = 0
 @cache
 def held_style(concept: int, style: int) -> bool:
     """Whether a thing is never shown in a style in training: a tenth of the pairs, none in the default style."""
-    return style != DEFAULT_STYLE and _tenth(f"{world.CONCEPTS[concept].key}/{STYLES[style].package}")
+    return style != DEFAULT_STYLE and _tenth(f"{world.CONCEPTS[concept].key}/{STYLES[style].packages[0]}")
 
 
 @cache
@@ -56,28 +65,35 @@ def _tenth(text: str) -> bool:
 
 
 def load(folder: str | Path) -> np.ndarray:
-    """All pictures, (C, S, G, P, P, 3) uint8; packs the drawings in ``folder`` first when they are not there."""
-    sprites = Sprites.load(pictograms.pack(Path(folder)), styles=tuple(style.package for style in STYLES))
+    """All pictures, (C, S, G, V, P, P, 3) uint8; packs the drawings in ``folder`` first when they are not there."""
+    packages = tuple(package for style in STYLES for package in style.packages)
+    sprites = Sprites.load(pictograms.pack(Path(folder)), styles=packages)
     return render(sprites)
 
 
 def render(sprites: Sprites) -> np.ndarray:
-    """(C, S, G, P, P, 3) uint8. Raises ValueError when a style does not draw a concept."""
-    found = np.empty((len(world.CONCEPTS), len(STYLES), len(world.BACKGROUNDS), SIDE, SIDE, 3), np.uint8)
+    """(C, S, G, V, P, P, 3) uint8: variant 2 i as the style's artist i draws it, 2 i + 1 that mirrored; artists who do
+    not draw it leave their turn to the others. Raises ValueError when nobody of a style draws a concept."""
+    shape = (len(world.CONCEPTS), len(STYLES), len(world.BACKGROUNDS), VARIANTS, SIDE, SIDE, 3)
+    found = np.empty(shape, np.uint8)
     for concept in range(len(found)):
         for style in range(len(STYLES)):
-            row = drawing_of(sprites, concept, style)
+            rows = drawings_of(sprites, concept, style)
             for background, (_, _, colour) in enumerate(world.BACKGROUNDS):
-                found[concept, style, background] = _on(sprites, row, np.array(colour, np.float32) / 255)
+                drawn = [_on(sprites, row, np.array(colour, np.float32) / 255) for row in rows]
+                for variant in range(VARIANTS):
+                    picture = drawn[variant // 2 % len(drawn)]
+                    found[concept, style, background, variant] = picture[:, ::-1] if variant % 2 else picture
     return found
 
 
-def drawing_of(sprites: Sprites, concept: int, style: int) -> int:
-    """The row of the first drawing of a thing in a style: its most usual picture."""
-    rows = np.flatnonzero((sprites.style == sprites.styles.index(STYLES[style].package)) & (sprites.concept == concept))
-    if not len(rows):
-        raise ValueError(f"{STYLES[style].package} does not draw {world.CONCEPTS[concept].key}")
-    return int(rows[0])
+def drawings_of(sprites: Sprites, concept: int, style: int) -> list[int]:
+    """The rows of a thing's first drawing, its most usual one, by each artist of a style who draws it."""
+    artists = [sprites.style == sprites.styles.index(package) for package in STYLES[style].packages]
+    rows = [np.flatnonzero(artist & (sprites.concept == concept)) for artist in artists]
+    if not any(map(len, rows)):
+        raise ValueError(f"{STYLES[style].packages[0]} does not draw {world.CONCEPTS[concept].key}")
+    return [int(drawn[0]) for drawn in rows if len(drawn)]
 
 
 def _on(sprites: Sprites, row: int, ground: np.ndarray) -> np.ndarray:
@@ -97,13 +113,13 @@ def _on(sprites: Sprites, row: int, ground: np.ndarray) -> np.ndarray:
 def nearest(pixels: np.ndarray, pictures: np.ndarray, grounds: list[int], tiles: int = 16) -> list[list[int]]:
     """For each of pixels (N, P, P, 3) the concepts by their nearest real picture on the same colour, nearest first.
 
-    ``pictures`` as of :func:`load`; pictures are compared as ``tiles`` × ``tiles`` mean colours.
+    ``pictures`` as of :func:`load`, or without variants; pictures are compared as ``tiles`` × ``tiles`` mean colours.
     """
     ranks = []
     known: dict[int, np.ndarray] = {}
     for picture, ground in zip(pixels, grounds, strict=True):
         if ground not in known:
-            known[ground] = _tiled(pictures[:, :, ground], tiles)  # (C, S, tiles², 3)
+            known[ground] = _tiled(pictures[:, :, ground], tiles).reshape(len(pictures), -1, tiles**2, 3)
         distance = np.square(known[ground] - _tiled(picture, tiles)).sum((-1, -2)).min(1)
         ranks.append(np.argsort(distance).tolist())
     return ranks
@@ -114,7 +130,7 @@ def nearest_style(pixels: np.ndarray, pictures: np.ndarray, shown: list[tuple[in
     found = []
     for picture, (concept, _, ground) in zip(pixels, shown, strict=True):
         away = pictures[concept, :, ground].astype(np.float32) - picture
-        found.append(int(np.square(away).sum((1, 2, 3)).argmin()))
+        found.append(int(np.square(away).sum((-3, -2, -1)).reshape(len(away), -1).min(1).argmin()))
     return found
 
 

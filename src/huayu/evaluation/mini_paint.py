@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -23,8 +22,8 @@ from huayu.data import paintings, pictograms, world
 from huayu.data.paint_captions import LANGUAGES, Order, caption, plain
 from huayu.data.scenes import Sprites
 from huayu.evaluation.scorer import Scorer, real, trained
+from huayu.evaluation.sheets import sheet, small_sheet
 from huayu.paint import Painter, load_paint
-from huayu.paint.sheet import contact_sheet
 from huayu.runtime.language import say
 
 # name → (English, Chinese); "real" is what the judges say of the real pictures.
@@ -37,6 +36,8 @@ KINDS = {
     "new style": ("style new for the thing", "未见过的画风组合"),
     "new background": ("colour new for the thing", "未见过的背景组合"),
 }
+SEEDS = 6  # pictures of one prompt that tell how much a seed changes
+APART = 8.0  # mean levels of 255 by which two pictures of one thing are different ones
 COLUMNS = ("nearest top-1", "nearest top-5", "scorer top-1", "scorer top-5", "background", "style")
 
 
@@ -81,6 +82,27 @@ def prompts(limit: int | None = None, seed: int = 31) -> list[Asked]:
                 text = caption(rng, order, language) if kind == "typed" else plain(order, language, number % 2)
                 found.append(Asked(kind, language, order, text, 1000 + number))
     return found
+
+
+def by_seeds(limit: int | None = None) -> list[Asked]:
+    """A prompt in each language for every fifth thing, ``SEEDS`` times; of at most ``limit`` things."""
+    orders = [Order(concept, None, None) for concept in range(0, len(world.CONCEPTS), 5)][:limit]
+    return [
+        Asked("seeds", language, order, plain(order, language), seed)
+        for order in orders
+        for language in LANGUAGES
+        for seed in range(SEEDS)
+    ]
+
+
+def variety(pixels: np.ndarray) -> dict[str, float]:
+    """Of pictures (N · SEEDS, P, P, 3) by seeds of N prompts: how many of a prompt's are ``different`` from all before,
+    and how far two of them are ``apart`` (mean levels of 255)."""
+    groups = pixels.astype(np.float32).reshape(-1, SEEDS, *pixels.shape[1:])
+    apart = np.abs(groups[:, :, None] - groups[:, None]).mean((3, 4, 5))
+    earlier = np.tril(apart < APART, -1).any(2)
+    pairs = apart[:, *np.triu_indices(SEEDS, 1)]
+    return {"different": float((~earlier).sum(1).mean()), "apart": float(pairs.mean())}
 
 
 def background_of(pixels: np.ndarray) -> np.ndarray:
@@ -148,40 +170,26 @@ def _real(pictures: np.ndarray, scorer: Scorer, sprites: Sprites) -> tuple[dict[
         for c in range(len(pictures))
         for s in range(len(paintings.STYLES))
     ]
-    pixels = np.stack([pictures[order.shown] for order in orders])
+    pixels = np.stack([pictures[order.shown][int(rng.integers(paintings.VARIANTS))] for order in orders])
     rights = judge(pixels, [Asked("real", "", order, "", 0) for order in orders], pictures, scorer)
     other, labels = real(rng, sprites, "choose", 500)
     unseen = np.mean([rank[0] == int(label) for rank, label in zip(scorer.ranks(other), labels, strict=True)])
     return {"n": len(orders), **{name: float(np.mean(right)) for name, right in rights.items()}}, float(unseen)
 
 
-def sheets(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, output: Path) -> None:
-    """Contact sheets as PNG: each kind's first sixty pictures; for new pairs the real picture stands beside."""
+def _sheets(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, output: Path) -> None:
+    """A sheet of each kind's pictures with captions, beside the real one for new pairs; and a small one for a card."""
+    (output / "sheets").mkdir(exist_ok=True)
     for kind in KINDS:
+        new, name = kind.startswith("new"), f"{kind.replace(' ', '-')}.png"
         rows = [i for i, a in enumerate(asked) if a.kind == kind]
-        rows = rows[:: max(1, len(rows) // 60)][:60]
-        beside = kind.startswith("new")
-        images, captions = [], []
-        for i in rows:
-            pairs = [(pixels[i], asked[i].prompt)]
-            pairs += [(pictures[asked[i].order.shown], say("real", "真实"))] if beside else []
-            for array, text in pairs:
-                images.append(Image.fromarray(array).resize((128, 128), Image.Resampling.BICUBIC))
-                captions.append(text)
-        contact_sheet(images, captions, columns=10).save(output / f"{kind.replace(' ', '-')}.png")
-
-
-def small_sheets(pixels: np.ndarray, asked: list[Asked], folder: Path, columns: int = 15) -> None:
-    """For a model card: one small sheet a kind, in one language and the order of the prompts, none left out."""
-    folder.mkdir(exist_ok=True)
-    for kind in KINDS:
-        language = "en" if kind.startswith("new") else "zh"
-        rows = [i for i, a in enumerate(asked) if (a.kind, a.language) == (kind, language)][: len(world.CONCEPTS)]
-        sheet = np.full((-(-len(rows) // columns) * paintings.SIDE, columns * paintings.SIDE, 3), 255, np.uint8)
-        for place, row in enumerate(rows):
-            top, left = (paintings.SIDE * number for number in divmod(place, columns))
-            sheet[top : top + paintings.SIDE, left : left + paintings.SIDE] = pixels[row]
-        Image.fromarray(sheet).quantize(192).save(folder / f"{kind.replace(' ', '-')}.png", optimize=True)
+        shown = []
+        for i in rows[:: max(1, len(rows) // 60)][:60]:
+            shown.append((pixels[i], asked[i].prompt))
+            shown += [(pictures[asked[i].order.shown][0], say("real", "真实"))] if new else []
+        sheet(shown).save(output / name)
+        rows = [i for i in rows if asked[i].language == ("en" if new else "zh")]
+        small_sheet(pixels[rows[: len(world.CONCEPTS)]], output / "sheets" / name)
 
 
 def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[str, dict[str, float]]:
@@ -192,6 +200,8 @@ def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[
     scorer = trained(sprites, pictograms.DEFAULT_CACHE / "scorer.pt")
     asked = prompts(limit)
     pixels, seconds = painted(painter, asked)
+    seeded = by_seeds(limit)
+    varied, _ = painted(painter, seeded)
     rights = judge(pixels, asked, pictures, scorer)
     figures: dict[str, dict[str, float]] = {}
     for kind in KINDS:
@@ -203,14 +213,22 @@ def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[
     Console().print(_table(figures, painter.name, seconds))
     judged = say(f"scorer on a drawing style it has never seen: {unseen:.0%}", f"评判模型对未见画风：{unseen:.0%}")
     Console().print(judged)
+    seeds = variety(varied)
+    of, apart = f"{seeds['different']:.1f}", f"{seeds['apart']:.0f}"
+    Console().print(
+        say(
+            f"{SEEDS} seeds of a prompt: {of} different pictures, two of them {apart} levels apart",
+            f"同一提示的 {SEEDS} 个种子：{of} 张不同的图片，两两平均相差 {apart} 级",
+        )
+    )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        more = {"seconds": seconds, "scorer_on_unseen_style": unseen}
+        more = {"seconds": seconds, "scorer_on_unseen_style": unseen, "seeds": seeds}
         write_text(output / "table.json", json.dumps({**figures, **more}, ensure_ascii=False, indent=1))
         write_text(output / "table.md", markdown(figures))
         wrong = [a.prompt for a, right in zip(asked, rights["nearest top-1"], strict=True) if not right]
         write_text(output / "wrong.json", json.dumps(wrong, ensure_ascii=False, indent=0))
         np.savez_compressed(output / "pictures.npz", pixels=pixels)
-        sheets(pixels, asked, pictures, output)
-        small_sheets(pixels, asked, output / "sheets")
+        _sheets(pixels, asked, pictures, output)
+        small_sheet(varied[[a.language == "zh" for a in seeded]], output / "sheets" / "seeds.png", 2 * SEEDS)
     return figures

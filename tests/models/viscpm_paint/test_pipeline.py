@@ -11,6 +11,7 @@ from PIL import Image
 from huayu.errors import ImageError, ModelError, PromptError
 from huayu.models.cpm_bee import collate
 from huayu.models.viscpm_paint import SCHEDULERS
+from huayu.models.viscpm_paint.conditioning import variant_of
 from huayu.models.viscpm_paint.prompts import pack_prompt
 from tests.models.viscpm_paint import tiny
 from tests.models.viscpm_paint.tiny import close, same_weights
@@ -97,6 +98,23 @@ def test_saved_is_loaded(either, tmp_path):
     assert loaded.config.paint_defaults == either.config.paint_defaults
     assert same_weights(loaded, either)
     assert close(paint(loaded), paint(either))
+
+
+def test_the_first_noise_chooses_the_variant(canvas_painter):
+    chosen = []
+    hook = canvas_painter.canvas.register_forward_hook(lambda _, __, out: chosen.append(out[0]))
+    noise = torch.randn(8, 4, 8, 8, generator=seeded(4)[0])
+    noise[:, 0, 0, :2] = torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1]] * 2)
+    told = canvas_painter.encode_prompt(["猫"]).repeated(8)
+    canvas_painter(prompt_embeds=told, latents=noise, guidance_scale=1.0, output_type="pt")
+    both = canvas_painter.encode_prompt(["猫"], [""]).repeated(8)
+    canvas_painter(prompt_embeds=both, latents=noise, guidance_scale=4.0, output_type="pt")
+    hook.remove()
+    plain, guided = chosen
+    assert close(plain[:4], plain[4:])
+    assert all(not close(plain[:1], plain[i : i + 1]) for i in (1, 2, 3))
+    assert close(guided[8:], plain), "guidance leads away from the same variant"
+    assert variant_of(noise, 4).tolist() == [0, 1, 2, 3] * 2
 
 
 def test_guidance_of_one_needs_one_pass(either):

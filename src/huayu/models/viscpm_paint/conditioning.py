@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
@@ -26,12 +27,14 @@ class ConditioningHead(ModelMixin, ConfigMixin):
 class CanvasHead(ModelMixin, ConfigMixin):
     """A rough picture straight from the text, for small models only: the UNet gets it beside the noisy latents.
 
-    The published model has none.
+    With ``variants``, a power of two, it knows so many pictures for a text. The published model has none.
     """
 
     @register_to_config
-    def __init__(self, input_dim: int, channels: int, size: int, hidden_dim: int = 768) -> None:
+    def __init__(self, input_dim: int, channels: int, size: int, hidden_dim: int = 768, variants: int = 0) -> None:
         super().__init__()
+        if variants:
+            self.variant = nn.Embedding(variants, input_dim)
         self.layers = nn.Sequential(
             nn.Linear(input_dim, hidden_dim),
             nn.GELU(),
@@ -40,9 +43,22 @@ class CanvasHead(ModelMixin, ConfigMixin):
             nn.Linear(hidden_dim, channels * size * size),
         )
 
-    def forward(self, prompt_embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, C) and (B, T), true for the prompt's own tokens → canvas (B, channels, S, S), pooled (B, C)."""
+    def forward(self, prompt_embeds: Tensor, mask: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, T, C) and (B, T), true for the prompt's own tokens → canvas (B, channels, S, S), pooled (B, C).
+
+        ``noise`` (N, …), the first one, chooses the variants; B is a multiple of N. Without it, all are the first.
+        """
         weight = mask.to(prompt_embeds.dtype)[..., None]
         pooled = (prompt_embeds * weight).sum(1) / weight.sum(1).clamp(min=1)
+        if self.config.variants:
+            noise = -torch.ones_like(pooled) if noise is None else noise
+            chosen = self.variant(variant_of(noise, self.config.variants))
+            pooled = pooled + chosen.repeat(len(pooled) // len(chosen), 1)
         side = self.config.size
         return self.layers(pooled).view(len(pooled), self.config.channels, side, side), pooled
+
+
+def variant_of(noise: Tensor, variants: int) -> Tensor:
+    """(N, …) → (N,) which of 2ⁿ variants it chooses, all equally likely: by the signs of its first n numbers."""
+    bits = (noise.flatten(1)[:, : variants.bit_length() - 1] > 0).long()
+    return (bits << torch.arange(bits.shape[1], device=bits.device)).sum(1)

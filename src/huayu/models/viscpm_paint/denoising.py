@@ -48,9 +48,9 @@ class Step:
 
 
 def condition(
-    embeds: PromptEmbeds, guidance: float | None, unet: Any, canvas_head: Any, sides: tuple[int, int]
+    embeds: PromptEmbeds, guidance: float | None, unet: Any, canvas_head: Any, noise: Tensor
 ) -> Condition:
-    """Rows for the UNet; ``sides`` (h, w) of the latents, to which a canvas is stretched."""
+    """Rows for the UNet; ``noise`` (N, C, h, w): the first latents, to whose sides a canvas is stretched."""
     parts = [(embeds.cond, embeds.cond_mask)]
     if guidance is not None and embeds.uncond is not None and embeds.uncond_mask is not None:
         parts.insert(0, (embeds.uncond, embeds.uncond_mask))
@@ -58,9 +58,9 @@ def condition(
     visible = None if embeds.visible.all() else embeds.visible.repeat(len(parts), 1)
     canvas = pooled = None
     if canvas_head is not None:
-        canvas, pooled = canvas_head(states, mask)
-        if tuple(canvas.shape[-2:]) != sides:
-            canvas = F.interpolate(canvas, sides, mode="bilinear", align_corners=False)
+        canvas, pooled = canvas_head(states, mask, noise)
+        if canvas.shape[-2:] != noise.shape[-2:]:
+            canvas = F.interpolate(canvas, noise.shape[-2:], mode="bilinear", align_corners=False)
         pooled = pooled if unet.config.class_embed_type == "projection" else None
     return Condition(states, visible, guidance, canvas, pooled)
 

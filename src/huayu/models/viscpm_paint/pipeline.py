@@ -204,13 +204,13 @@ class VisCPMPaintPipeline(DiffusionPipeline, StableDiffusionLoraLoaderMixin):
             raise ModelError("Guidance needs the embeddings of a negative prompt.", "引导需要反向提示词的嵌入。")
         embeds = prompt_embeds.repeated(num_images_per_prompt).to(self._execution_device, self.unet.dtype)
         sides = (size[1] // self.vae_scale_factor, size[0] // self.vae_scale_factor)
-        told = condition(embeds, guidance, self.unet, self.canvas, sides)
         scheduler = exact_scheduler(self._trained) if exact else self.scheduler
         scheduler.set_timesteps(steps, device=self._execution_device)
         if not exact:
             generator = _one_each(generator, len(embeds))
         shape = (len(embeds), self.vae.config.latent_channels, *sides)
         noise = self._noise(shape, generator, latents)
+        told = condition(embeds, guidance, self.unet, self.canvas, noise)
         job = Job(self.unet, scheduler, told, scheduler.timesteps, noise * scheduler.init_noise_sigma, generator)
         if image is not None:
             self._begin_with(job, noise, pictures.to_pixels(image, size), strength)

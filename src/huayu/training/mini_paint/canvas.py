@@ -16,6 +16,7 @@ from huayu.data import paintings, world
 from huayu.data.paint_captions import Order, caption, disturbed, draw_order, plain
 from huayu.models.cpm_bee import BeeVocabulary, CpmBeeModel, collate, pack
 from huayu.models.viscpm_paint import CanvasHead, ConditioningHead
+from huayu.models.viscpm_paint.conditioning import variant_of
 from huayu.training.loop import Batch
 from huayu.training.mini_paint.architecture import (
     CHANNELS,
@@ -42,7 +43,7 @@ class Words(nn.Module):
         super().__init__()
         self.text_encoder = CpmBeeModel(text_config(vocab_size))
         self.conditioning_head = ConditioningHead(WIDTH, WIDTH)
-        self.canvas = CanvasHead(WIDTH, CHANNELS, GRID, HIDDEN)
+        self.canvas = CanvasHead(WIDTH, CHANNELS, GRID, HIDDEN, paintings.VARIANTS)
         nn.init.zeros_(self.text_encoder.position_bias.weight)
         for layer in self.text_encoder.layers:
             nn.init.normal_(layer.attention.o_proj.weight, std=QUIET)
@@ -51,10 +52,10 @@ class Words(nn.Module):
             if parameter.ndim == 2:
                 parameter.lr_scale = SCALED_RATE  # type: ignore[attr-defined]
 
-    def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Packed captions → states (N, T, D), canvas (N, C, H, W), pooled (N, D)."""
+    def forward(self, noise: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The first noise (N, …), packed captions → states (N, T, D), canvas (N, C, H, W), pooled (N, D)."""
         states = self.conditioning_head(self.text_encoder(**inputs, use_cache=False).last_hidden_state)
-        canvas, pooled = self.canvas(states, inputs["attention_mask"])
+        canvas, pooled = self.canvas(states, inputs["attention_mask"], noise)
         return states, canvas, pooled
 
 
@@ -74,21 +75,23 @@ class Drawn:
 
     @torch.no_grad()
     def _encoded(self) -> Tensor:
-        """(concepts, styles, backgrounds, C, H, W)."""
-        flat = torch.from_numpy(self.pictures.reshape(-1, *self.pictures.shape[3:]))
-        latents = torch.cat([self.vae.encode(to_values(part)).latent_dist.mean for part in flat.split(64)])
-        return latents.contiguous().view(*self.pictures.shape[:3], *latents.shape[1:])
+        """(concepts, styles, backgrounds, variants, C, H, W) float16."""
+        flat = torch.from_numpy(self.pictures.reshape(-1, *self.pictures.shape[4:]))
+        latents = torch.cat([self.vae.encode(to_values(part)).latent_dist.mean.half() for part in flat.split(64)])
+        return latents.contiguous().view(*self.pictures.shape[:4], *latents.shape[1:])
 
-    def batch(self, rng: np.random.Generator, size: int, empty: float = EMPTY) -> tuple[Batch, Tensor]:
-        """Packed captions, and the latents (N, C, H, W) they ask for."""
+    def batch(self, rng: np.random.Generator, size: int, empty: float = EMPTY) -> tuple[Batch, Tensor, Tensor]:
+        """Packed captions, a first noise for each, and the latents that both ask for; these (N, C, H, W)."""
         orders = [draw_order(rng) for _ in range(size)]
         texts = []
         for order in orders:
             text = caption(rng, order)
             text = disturbed(rng, text) if rng.random() < STRANGE else text
             texts.append("" if rng.random() < empty else text)
+        noise = torch.from_numpy(rng.standard_normal((size, *self.latents.shape[4:]), dtype=np.float32))
         where = tuple(torch.tensor([order.shown for order in orders]).T)
-        return read(texts, self.vocabulary), self.latents[where]
+        latents = self.latents[(*where, variant_of(noise, paintings.VARIANTS))]
+        return read(texts, self.vocabulary), noise, latents.float()
 
     def judge(self, latents: Tensor, orders: Sequence[Order]) -> float:
         """Share of latents (N, C, H, W) whose picture is nearest to a real one of the thing that was asked for."""
@@ -139,8 +142,8 @@ class CanvasStage:
         return words
 
     def batch(self, index: int, size: int) -> Batch:
-        packed, latents = self.drawn.batch(np.random.default_rng([self.seed, index]), size)
-        return {**packed, "latents": latents}
+        packed, noise, latents = self.drawn.batch(np.random.default_rng([self.seed, index]), size)
+        return {**packed, "noise": noise, "latents": latents}
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         captions = {name: value for name, value in batch.items() if name != "latents"}
@@ -154,7 +157,8 @@ class CanvasStage:
         device = next(module.parameters()).device
         for name, asked in self.probes.items():
             inputs = read([text for _, text in asked], self.drawn.vocabulary)
-            canvas = module(**{key: value.to(device) for key, value in inputs.items()})[1]
+            noise = torch.randn(len(asked), 16, generator=torch.Generator().manual_seed(5)).to(device)
+            canvas = module(noise, **{key: value.to(device) for key, value in inputs.items()})[1]
             figures[name] = self.drawn.judge(canvas, [order for order, _ in asked])
         return figures
 

@@ -31,10 +31,12 @@ class Painter(nn.Module):
         super().__init__()
         self.words, self.unet = words, unet()
 
-    def forward(self, noisy: Tensor, time: Tensor, visible: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Noisy latents (N, C, H, W), steps (N,), which tokens the UNet reads (N, T), packed captions → the latents
-        without noise, and the canvas."""
-        states, canvas, pooled = self.words(**inputs)
+    def forward(
+        self, noisy: Tensor, noise: Tensor, time: Tensor, visible: Tensor, **inputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Noisy latents and their noise (N, C, H, W), steps (N,), which tokens the UNet reads (N, T), packed captions →
+        the latents without noise, and the canvas."""
+        states, canvas, pooled = self.words(noise, **inputs)
         return self.denoise(noisy, canvas, time, states, pooled, visible), canvas
 
     def denoise(
@@ -99,8 +101,7 @@ class DenoiserStage:
 
     def batch(self, index: int, size: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
-        packed, latents = self.drawn.batch(rng, size)
-        noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
+        packed, noise, latents = self.drawn.batch(rng, size)
         time = torch.from_numpy(rng.integers(self.scheduler.config.num_train_timesteps, size=size))
         visible = packed["attention_mask"].bool() | torch.from_numpy(rng.random((size, 1)) < PADS)
         return {**packed, "latents": latents, "noise": noise, "time": time, "visible": visible}
@@ -111,7 +112,7 @@ class DenoiserStage:
         batch = dict(batch)
         latents, noise, time = (batch.pop(name) for name in ("latents", "noise", "time"))
         noisy = self.scheduler.add_noise(latents, noise, time).contiguous(memory_format=torch.channels_last)
-        painted, canvas = module(noisy, time, **batch)
+        painted, canvas = module(noisy, noise, time, **batch)
         clear = torch.cos(time / self.scheduler.config.num_train_timesteps * math.pi / 2)  # little noise counts more
         error = (painted.float() - latents).square().mean((1, 2, 3))
         rough = (canvas.float() - latents).square().mean()
@@ -126,8 +127,9 @@ class DenoiserStage:
         for name, asked in self.probes.items():
             inputs = read([text for _, text in asked], self.drawn.vocabulary)
             inputs = {key: value.to(device) for key, value in inputs.items()}
-            states, canvas, pooled = painter.words(**inputs)
-            latents = torch.randn(canvas.shape, generator=torch.Generator().manual_seed(5)).to(device)
+            shape = (len(asked), *self.drawn.latents.shape[4:])
+            latents = torch.randn(shape, generator=torch.Generator().manual_seed(5)).to(device)
+            states, canvas, pooled = painter.words(latents, **inputs)
             self.scheduler.set_timesteps(DEFAULTS["num_inference_steps"])
             mask = inputs["attention_mask"].bool()
             for time in self.scheduler.timesteps:

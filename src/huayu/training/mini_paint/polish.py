@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from huayu.data import paintings
 from huayu.data.paint_captions import Order, plain
 from huayu.models.viscpm_paint import VisCPMPaintPipeline
+from huayu.models.viscpm_paint.conditioning import variant_of
 from huayu.training.loop import Batch
-from huayu.training.mini_paint.architecture import to_values
+from huayu.training.mini_paint.architecture import GRID, to_values
 from huayu.training.mini_paint.autoencoder import copying, psnr
 from huayu.training.mini_paint.denoiser import halved
 
@@ -54,6 +55,9 @@ class PolishStage:
         self.pipeline.set_progress_bar_config(disable=True)
         where = np.ndindex(*self.pictures.shape[:3])
         self.orders = [order for order in (Order(*place) for place in where) if not order.held][::every]
+        sides = (self.pipeline.vae.config.latent_channels, GRID, GRID)
+        self.noise = torch.randn(len(self.orders), *sides, generator=torch.Generator().manual_seed(seed))
+        self.variants = variant_of(self.noise, paintings.VARIANTS).tolist()
         with torch.no_grad():
             self.painted = self._painted(steps_painted)
             self.encoded = self._encoded()
@@ -71,21 +75,24 @@ class PolishStage:
         for start in range(0, len(self.orders), ROWS):
             part = self.orders[start : start + ROWS]
             texts = [plain(order, ("zh", "en")[i % 2], i // 2 % 2) for i, order in enumerate(part)]
-            draws = [torch.Generator().manual_seed(start + i) for i in range(len(part))]
-            told = {"num_inference_steps": steps, "generator": draws, "output_type": "latent"}
-            found.append(self.pipeline(texts, **told).images)
+            noise = self.noise[start : start + ROWS]
+            found.append(self.pipeline(texts, num_inference_steps=steps, latents=noise, output_type="latent").images)
         return torch.cat(found)
 
     def _encoded(self) -> Tensor:
-        values = [self.pictures[order.shown] for order in self.orders]
-        parts = (to_values(np.stack(values[i : i + 64])) for i in range(0, len(values), 64))
+        rows = np.arange(len(self.orders))
+        parts = (to_values(self._real(part)) for part in np.split(rows, range(64, len(rows), 64)))
         return torch.cat([self.pipeline.vae.encode(part).latent_dist.mean for part in parts])
+
+    def _real(self, rows: np.ndarray) -> np.ndarray:
+        """uint8 (N, P, P, 3) what is meant."""
+        return np.stack([self.pictures[(*self.orders[row].shown, self.variants[row])] for row in rows])
 
     def batch(self, index: int, size: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
         rows = rng.integers(len(self.orders), size=size)
         own = torch.from_numpy(rng.random((size, 1, 1, 1)) < OWN)
-        pixels = np.stack([self.pictures[self.orders[row].shown] for row in rows])
+        pixels = self._real(rows)
         return {"latents": torch.where(own, self.painted[rows], self.encoded[rows]), "pixels": torch.from_numpy(pixels)}
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -95,7 +102,7 @@ class PolishStage:
         """Mean signal-to-noise ratio in dB of encoded and of painted pictures."""
         rows = np.random.default_rng(5).choice(len(self.orders), min(128, len(self.orders)), replace=False)
         device = next(module.parameters()).device
-        values = to_values(np.stack([self.pictures[self.orders[row].shown] for row in rows])).to(device)
+        values = to_values(self._real(rows)).to(device)
         return {
             name: float(psnr(module(latents[rows].to(device)), values).mean())
             for name, latents in (("encoded", self.encoded), ("painted", self.painted))
