@@ -14,6 +14,8 @@ from huayu.training.loop import LoopSettings, Stage, train
 STAGES = {
     "align": "huayu.training.align.stage:AlignStage",
     "finetune": "huayu.training.finetune.stage:FinetuneStage",
+    "pretrain": "huayu.training.language.stage:PretrainStage",
+    "paint": "huayu.training.paint.stage:PaintStage",
     "mini_chat.language": "huayu.training.mini_chat.language:LanguageStage",
     "mini_chat.vision": "huayu.training.mini_chat.vision:VisionStage",
     "mini_chat.join": "huayu.training.mini_chat.join:JoinStage",

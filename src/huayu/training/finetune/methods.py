@@ -116,10 +116,13 @@ def _pack(model: nn.Module) -> None:
     model.is_loaded_in_4bit = True  # type: ignore[assignment]  # by this PEFT knows
 
 
-def write_adapter(trained: Any, method: Method, base: str, folder: Path) -> None:
-    """The adapter as PEFT writes it, naming its model."""
-    if method == "ptuning":
+def write(trained: Any, method: Method, base: str, processor: Any, folder: Path) -> None:
+    """What was learnt: the whole model with its processor, or the adapter as PEFT writes it, naming its model."""
+    if method in WHOLE:
+        trained.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    elif method == "ptuning":
         write_prefix(folder, trained, base)
-        return
-    trained.peft_config["default"].base_model_name_or_path = base
-    trained.save_pretrained(folder, save_embedding_layers=False)
+    else:
+        trained.peft_config["default"].base_model_name_or_path = base
+        trained.save_pretrained(folder, save_embedding_layers=False)

@@ -21,7 +21,7 @@ from huayu.data.records import Fault
 from huayu.errors import ModelError
 from huayu.runtime.language import language_of
 from huayu.training.finetune.examples import Batcher, Example
-from huayu.training.finetune.methods import METHODS, WHOLE, prepare, write_adapter
+from huayu.training.finetune.methods import METHODS, WHOLE, prepare, write
 from huayu.training.finetune.reading import Examples, gather
 from huayu.training.journal import Sample
 from huayu.training.loop import Batch
@@ -149,11 +149,7 @@ class FinetuneStage:
 
     def export(self, module: nn.Module, folder: Path) -> None:
         """The adapter (or, where weights learnt, the model) in ``folder/model``, and ``report.json``."""
-        target = folder / "model"
-        if self.method in WHOLE:
-            self._save_whole(module, target)
-        else:
-            write_adapter(module, self.method, self.base, target)  # type: ignore[arg-type]
+        write(module, self.method, self.base, self.backend.processor, folder / "model")  # type: ignore[arg-type]
         report: dict[str, Any] = {
             "model": self.base,
             "method": self.method,
@@ -165,11 +161,7 @@ class FinetuneStage:
         (folder / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", "utf-8")
         if self.merge and self.method not in WHOLE:
             whole = module.merge_and_unload() if hasattr(module, "merge_and_unload") else module
-            self._save_whole(whole, folder / "merged")
-
-    def _save_whole(self, model: Any, folder: Path) -> None:
-        model.save_pretrained(folder)
-        self.backend.processor.save_pretrained(folder)
+            write(whole, "full", self.base, self.backend.processor, folder / "merged")
 
 
 def _ask(chat: ChatModel, examples: Sequence[Example]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Pretraining of a language model on plain text."""

@@ -1,0 +1,1 @@
+"""Fine-tuning of VisCPM-Paint on pictures and captions that a user brings."""
