@@ -59,6 +59,15 @@ def test_no_route_but_health_is_open(app: FastAPI, crowded: FastAPI) -> None:
     assert {"/web/deep/name", "/web/static/anything"} <= listed
 
 
+def test_the_document_says_so(app: FastAPI) -> None:
+    document = get(app, "/openapi.json", authorization="Bearer first-key").json()
+    assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    wanted = {path: [one["security"] for one in each.values()] for path, each in document["paths"].items()}
+    assert wanted.pop("/health") == [[]]
+    assert set(map(str, wanted.values())) == {"[[{'key': []}]]"}
+    assert "securitySchemes" not in get(create_app(ServeSettings()), "/openapi.json").json()["components"]
+
+
 def test_nor_is_the_page(tmp_path: Path) -> None:
     """In a process of its own: Gradio leaves event loops unclosed when it is imported."""
     command = [sys.executable, "-m", "tests.serving.open_routes", str(tmp_path / "history.sqlite")]

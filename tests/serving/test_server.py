@@ -148,6 +148,24 @@ def test_twice_the_load_is_answered_in_time_or_sent_away(server: Running) -> Non
     assert p99 < 3 * WORKERS * places * took / len(accepted) + 1
 
 
+def test_metrics_are_of_all_workers(server: Running) -> None:
+    def told() -> dict[str, float]:
+        """From whichever worker, which must not matter."""
+        with httpx.Client(base_url=server.url, headers=KEY, trust_env=False) as client:
+            lines = client.get("/metrics").text.splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines) if "#" not in name}
+
+    asked = 'huayu_requests_total{route="/version",status="200"}'
+    before = told().get(asked, 0)
+    for _ in range(12):  # a new connection each, so that both workers get some
+        assert httpx.get(f"{server.url}/version", headers=KEY, trust_env=False).status_code == 200
+    for _ in range(6):
+        now = told()
+        assert now[asked] == before + 12
+        assert now['huayu_model_loaded{kind="chat",model="huayu-chat-mini"}'] == WORKERS
+        assert now["huayu_requests_open"] >= 1
+
+
 def test_a_killed_worker_costs_its_requests_and_comes_back(server: Running) -> None:
     before = server.workers()
     assert len(before) == WORKERS
@@ -179,6 +197,8 @@ def test_a_killed_worker_costs_its_requests_and_comes_back(server: Running) -> N
     assert len(after) == WORKERS
     assert before[0] not in after
     assert before[1] in after
+    metrics = httpx.get(f"{server.url}/metrics", headers=KEY, trust_env=False).text
+    assert f'huayu_model_loaded{{kind="chat",model="huayu-chat-mini"}} {WORKERS:.1f}' in metrics  # the dead one is out
 
 
 def test_slow_clients_have_been_given_up(server: Running) -> None:

@@ -6,7 +6,9 @@ import base64
 import binascii
 import hashlib
 import hmac
+from typing import Any
 
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -63,3 +65,20 @@ def install(app: Starlette, settings: ServeSettings) -> None:
     """Guard ``app`` when there are keys. Raises OptionError for a file of keys that cannot be used."""
     if settings.keys:
         app.add_middleware(Keys, settings=settings)
+        if isinstance(app, FastAPI):
+            _describe(app)
+
+
+def _describe(app: FastAPI) -> None:
+    """The document of the API says which routes want a key."""
+    plain = app.openapi
+
+    def document() -> dict[str, Any]:
+        said = plain()
+        said.setdefault("components", {})["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for path, operations in said["paths"].items():
+            for operation in operations.values():
+                operation["security"] = [] if path in OPEN else [{"key": []}]
+        return said
+
+    app.openapi = document  # type: ignore[method-assign]

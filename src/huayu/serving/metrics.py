@@ -1,38 +1,48 @@
-"""What Prometheus reads at ``/metrics``: of this process; with several workers each answers for itself."""
+"""What Prometheus reads at ``/metrics``: of this process, or of all workers together."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
-from collections.abc import Iterator
+from typing import Any
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from huayu.serving.engine import Engine, Ticket
+from huayu.serving.engine import Engine, EngineStats, Ticket
 from huayu.serving.shelf import Shelf
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """Counters of one application, in a registry of its own."""
+    """Counters of one application, in a registry of its own.
+
+    With several workers they lie in the folder PROMETHEUS_MULTIPROC_DIR, and each worker tells the sums of all.
+    """
 
     def __init__(self, engine: Engine, shelf: Shelf) -> None:
         own = self.registry = CollectorRegistry()
+        summed: Any = {"registry": own, "multiprocess_mode": "livesum"}
+        self.engine, self.shelf = engine, shelf
         self.requests = Counter("huayu_requests", "HTTP requests", ["route", "status"], registry=own)
         self.seconds = Histogram(
             "huayu_request_seconds", "Until the last byte", ["route"], buckets=_SECONDS, registry=own
         )
-        self.open = Gauge("huayu_requests_open", "HTTP requests being served", registry=own)
+        self.open = Gauge("huayu_requests_open", "HTTP requests being served", **summed)
         self.first = Histogram(
             "huayu_first_token_seconds", "From queue to first piece", ["model"], buckets=_SECONDS, registry=own
         )
         self.tokens = Counter("huayu_tokens", "Tokens", ["model", "kind"], registry=own)
         self.pictures = Counter("huayu_pictures", "Painted pictures", ["model"], registry=own)
-        own.register(_State(engine, shelf))
+        self.queued = Gauge("huayu_jobs_queued", "Jobs that wait", **summed)
+        self.running = Gauge("huayu_jobs_running", "Jobs at work", **summed)
+        self.batches = Counter("huayu_batches", "Batches started", registry=own)
+        self.rows = Counter("huayu_batch_rows", "Jobs in all batches", registry=own)
+        self.loaded = Gauge("huayu_model_loaded", "Workers that have a model in memory", ["model", "kind"], **summed)
+        self._counted = EngineStats(0, 0, 0, 0)
 
     def answered(self, ticket: Ticket) -> None:
         """Count a finished chat job."""
@@ -44,25 +54,33 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition format."""
-        return generate_latest(self.registry)
+        self.refresh()
+        if not shared():
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        multiprocess.MultiProcessCollector(together)
+        return generate_latest(together)
 
-
-class _State(Collector):
-    """What the engine and the shelf say when they are asked."""
-
-    def __init__(self, engine: Engine, shelf: Shelf) -> None:
-        self.engine, self.shelf = engine, shelf
-
-    def collect(self) -> Iterator[Metric]:
-        stats = self.engine.stats()
-        yield GaugeMetricFamily("huayu_jobs_queued", "Jobs that wait", stats.queued)
-        yield GaugeMetricFamily("huayu_jobs_running", "Jobs at work", stats.running)
-        yield CounterMetricFamily("huayu_batches", "Batches started", stats.batches)
-        yield CounterMetricFamily("huayu_batch_rows", "Jobs in all batches", stats.rows)
-        loaded = GaugeMetricFamily("huayu_model_loaded", "1 while a model is in memory", labels=["model", "kind"])
+    def refresh(self) -> None:
+        """Write down what the engine and the shelf say now."""
+        before, self._counted = self._counted, self.engine.stats()
+        self.queued.set(self._counted.queued)
+        self.running.set(self._counted.running)
+        self.batches.inc(self._counted.batches - before.batches)
+        self.rows.inc(self._counted.rows - before.rows)
         for card in self.shelf.listed():
-            loaded.add_metric([card.id, card.kind], float(card.loaded))
-        yield loaded
+            self.loaded.labels(card.id, card.kind).set(card.loaded)
+
+    async def keep_fresh(self, every: float = 1.0) -> None:
+        """For the other workers, for ever."""
+        while True:
+            self.refresh()
+            await asyncio.sleep(every)
+
+
+def shared() -> bool:
+    """Whether the counters are those of several workers."""
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 class Counted:

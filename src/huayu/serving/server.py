@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from types import FrameType
@@ -16,13 +17,14 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import multiprocess
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from huayu.errors import OptionError
 from huayu.runtime.allocator import give_back_freed_memory
-from huayu.serving import logs
+from huayu.serving import logs, metrics
 from huayu.serving.limits import Gate
 from huayu.serving.settings import ServeSettings
 from huayu.serving.shelf import Shelf
@@ -57,11 +59,23 @@ def serve(settings: ServeSettings, application: str = "huayu.serving.server:appl
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # also what comes of the signal once all is done
     if settings.workers == 1:
         _Announced(config).run()
-    else:
+        return 0
+    with tempfile.TemporaryDirectory(prefix="huayu-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # read where the workers import their counters
         sockets = [config.bind_socket()]
         _announce(sockets)
-        Multiprocess(config, sockets=sockets).run()
+        _Workers(config, sockets=sockets).run()
     return 0
+
+
+class _Workers(Multiprocess):
+    """Forgets what a worker had open and queued once it has died."""
+
+    def keep_subprocess_alive(self) -> None:
+        before = [process.pid for process in self.processes]
+        super().keep_subprocess_alive()
+        for pid in set(before).difference(process.pid for process in self.processes):
+            multiprocess.mark_process_dead(pid)
 
 
 class _Announced(uvicorn.Server):
@@ -93,9 +107,12 @@ def application() -> FastAPI:
     async def lifespan(served: FastAPI) -> AsyncIterator[Any]:
         with draining(app.state.gate, settings.drain_seconds):
             async with inner(served) as state:
-                tidying = asyncio.create_task(tidy(app.state.shelf))
+                tasks = [asyncio.create_task(tidy(app.state.shelf))]
+                if metrics.shared():
+                    tasks.append(asyncio.create_task(app.state.metrics.keep_fresh()))
                 yield state
-                tidying.cancel()
+                for task in tasks:
+                    task.cancel()
 
     app.router.lifespan_context = lifespan
     return app
