@@ -169,14 +169,14 @@ def test_paintings_by_the_command(
 _CRASHING = """
 import os, signal, sys
 from pathlib import Path
-from huayu.batch import Job, run, work
+from huayu.batch import Job, run
 
 def worker(rows, folder):
     for row in rows:
         (folder / f"{row.number}.png").write_bytes(b"picture")
         yield row, {"pictures": [f"{row.number}.png"]}
 
-work.open_worker = lambda job: worker
+Job.open_worker = lambda job: worker
 file, output, events = sys.argv[1], Path(sys.argv[2]), {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
 for last in range(1, 200):
     count = 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from huayu.batch.inputs import Shard
-from huayu.batch.tasks import ROW_ERRORS, Job, open_worker
+from huayu.batch.tasks import ROW_ERRORS, AnyJob
 from huayu.batch.work import Tell, do_shard, finished
 from huayu.errors import HuayuError
 from huayu.runtime import cluster
@@ -17,8 +17,8 @@ from huayu.runtime import cluster
 class _ShardWorker:
     """An actor with a model; Ray starts it anew, and gives its shards out again, when its process dies."""
 
-    def __init__(self, job: Job, shards: dict[int, Shard]) -> None:
-        self.job, self.shards, self.worker = job, shards, open_worker(job)
+    def __init__(self, job: AnyJob, shards: dict[int, Shard]) -> None:
+        self.job, self.shards, self.worker = job, shards, job.open_worker()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         said: dict[str, list[Any]] = {"rows": [], "problem": []}
@@ -34,7 +34,7 @@ class _ShardWorker:
         return said
 
 
-def run_shards(job: Job, shards: Sequence[Shard], workers: int, tell: Tell) -> None:
+def run_shards(job: AnyJob, shards: Sequence[Shard], workers: int, tell: Tell) -> None:
     """See :func:`huayu.batch.run`. Raises HuayuError."""
     with cluster.connected(workers + 1) as connected:
         from ray import data as ray_data

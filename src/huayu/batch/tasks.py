@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from huayu.batch.inputs import Row
+from huayu.batch.inputs import Row, Shard, read_shard, split
 from huayu.errors import HuayuError, ImageError, LabelError, OptionError, PromptError
 
 # What may be wrong with one row; all other errors end the batch.
@@ -18,6 +18,32 @@ TASKS = ("caption", "ask", "paint")
 
 Outcome = dict[str, Any] | HuayuError
 Worker = Callable[[Iterable[Row], Path], Iterator[tuple[Row, Outcome]]]
+
+
+class AnyJob(Protocol):
+    """What shards are cut from, and what is done with them: all that :func:`huayu.batch.run` asks of a batch."""
+
+    @property
+    def output(self) -> Path: ...
+    @property
+    def loading(self) -> dict[str, Any]: ...
+    @property
+    def stop_on_error(self) -> bool: ...
+    def split(self) -> tuple[list[Shard], str]:
+        """The shards, and a fingerprint of the inputs."""
+        ...
+
+    def read(self, shard: Shard) -> Iterator[Row]:
+        """The rows of a shard."""
+        ...
+
+    def open_worker(self) -> Worker:
+        """Opens what is needed; it gives each row of a shard its outcome, in order."""
+        ...
+
+    def plan(self) -> dict[str, Any]:
+        """What must be the same for the batch to go on."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +82,19 @@ class Job:
         if self.task == "paint" and self.questions:
             raise OptionError("Questions are not for paint.", "paint 不用问题。")
         self.settings()
+
+    def split(self) -> tuple[list[Shard], str]:
+        return split(self.inputs, self.shard_size)
+
+    def read(self, shard: Shard) -> Iterator[Row]:
+        return read_shard(shard)
+
+    def open_worker(self) -> Worker:
+        return open_worker(self)
+
+    def plan(self) -> dict[str, Any]:
+        kept = ("task", "model", "options", "questions", "shard_size", "batch_size")
+        return {name: getattr(self, name) for name in kept}
 
     def settings(self) -> Any:
         """The options as ChatOptions or PaintOptions. Raises OptionError."""

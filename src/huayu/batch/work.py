@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from huayu.batch.inputs import Shard, read_shard, split
-from huayu.batch.tasks import Job, Worker, open_worker
+from huayu.batch.inputs import Shard
+from huayu.batch.tasks import AnyJob, Worker
 from huayu.checkpoints.atomic import replacing, write_text
 from huayu.errors import HuayuError, ModelError, OptionError
 
@@ -40,14 +40,14 @@ class Report:
     pictures_per_second: float
 
 
-def run(job: Job, *, workers: int = 0, ray: bool = False, tell: Callable[[int, int], None] | None = None) -> Report:
+def run(job: AnyJob, *, workers: int = 0, ray: bool = False, tell: Callable[[int, int], None] | None = None) -> Report:
     """Does every shard that ``job.output`` has not, and reports; ``tell(rows done, rows in all)`` as it goes.
 
     ``workers`` processes, each with a model of its own; 0 works in this one. ``ray``: the workers are actors of a Ray
     cluster, which must see inputs and output under the same paths. A worker that dies is replaced and its shard done
     again. Raises OptionError when ``output`` holds another job; with ``stop_on_error`` what was wrong with a row.
     """
-    shards, fingerprint = split(job.inputs, job.shard_size)
+    shards, fingerprint = job.split()
     _claim(job, fingerprint)
     total, begin = sum(shard.count for shard in shards), time.perf_counter()
     todo = [shard for shard in shards if not finished(job, shard)]
@@ -69,7 +69,7 @@ def run(job: Job, *, workers: int = 0, ray: bool = False, tell: Callable[[int, i
     elif workers:
         _in_processes(job, todo, workers, more)
     else:
-        worker = open_worker(job)
+        worker = job.open_worker()
         for shard in todo:
             do_shard(job, shard, worker, more)
     report = _report(job, shards, total - before, time.perf_counter() - begin)
@@ -77,12 +77,12 @@ def run(job: Job, *, workers: int = 0, ray: bool = False, tell: Callable[[int, i
     return report
 
 
-def finished(job: Job, shard: Shard) -> bool:
+def finished(job: AnyJob, shard: Shard) -> bool:
     """Whether its folder is there, which then is whole."""
     return (job.output / shard.name).is_dir()
 
 
-def do_shard(job: Job, shard: Shard, worker: Worker, tell: Tell) -> None:
+def do_shard(job: AnyJob, shard: Shard, worker: Worker, tell: Tell) -> None:
     """One line in ``results.jsonl`` or ``errors.jsonl`` for each row, and a summary; appears as a whole folder.
 
     When another worker has finished it meanwhile, that one's work stays.
@@ -96,7 +96,7 @@ def do_shard(job: Job, shard: Shard, worker: Worker, tell: Tell) -> None:
                 (aside / "results.jsonl").open("w", encoding="utf-8") as results,
                 (aside / "errors.jsonl").open("w", encoding="utf-8") as errors,
             ):
-                for row, outcome in worker(read_shard(shard), aside):
+                for row, outcome in worker(job.read(shard), aside):
                     named = {"id": row.id, "source": Path(row.source).name, "row": row.number}
                     counts["rows"] += 1
                     if isinstance(outcome, HuayuError):
@@ -122,10 +122,9 @@ def _line(record: dict[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def _claim(job: Job, fingerprint: str) -> None:
+def _claim(job: AnyJob, fingerprint: str) -> None:
     """Writes down what the output is of. Raises OptionError when it is of something else."""
-    kept = ("task", "model", "options", "questions", "shard_size", "batch_size")
-    plan = json.loads(json.dumps({name: getattr(job, name) for name in kept} | {"inputs": fingerprint}, default=str))
+    plan = json.loads(json.dumps(job.plan() | {"inputs": fingerprint}, default=str))
     path = job.output / "plan.json"
     if not path.is_file():
         if job.output.is_dir() and any(not file.name.startswith(".") for file in job.output.iterdir()):
@@ -141,7 +140,7 @@ def _claim(job: Job, fingerprint: str) -> None:
         )
 
 
-def _report(job: Job, shards: Sequence[Shard], done_rows: int, seconds: float) -> Report:
+def _report(job: AnyJob, shards: Sequence[Shard], done_rows: int, seconds: float) -> Report:
     """Counts of all shards; rates of this run, by its share of the rows."""
     found = [json.loads((job.output / shard.name / "summary.json").read_text("utf-8")) for shard in shards]
     sums = {name: sum(summary[name] for summary in found) for name in ("rows", "errors", "pictures", "tokens")}
@@ -150,20 +149,20 @@ def _report(job: Job, shards: Sequence[Shard], done_rows: int, seconds: float) -
     return Report(**sums, done_rows=done_rows, seconds=round(seconds, 3), **rates)
 
 
-_worker: tuple[Job, Worker] | None = None
+_worker: tuple[AnyJob, Worker] | None = None
 
 
-def _open_in_process(job: Job, threads: int, devices: Any) -> None:
+def _open_in_process(job: AnyJob, threads: int, devices: Any) -> None:
     import torch
 
     global _worker
     torch.set_num_threads(threads)
     device = devices.get()
-    _worker = job, open_worker(job if device is None else _on(job, device))
+    _worker = job, (job if device is None else _on(job, device)).open_worker()
 
 
-def _on(job: Job, device: str) -> Job:
-    return Job(**{**vars(job), "loading": {**job.loading, "device": device}})
+def _on(job: AnyJob, device: str) -> AnyJob:
+    return replace(job, loading={**job.loading, "device": device})  # type: ignore[type-var]
 
 
 def _do_in_process(shard: Shard) -> int:
@@ -172,7 +171,7 @@ def _do_in_process(shard: Shard) -> int:
     return shard.count
 
 
-def _in_processes(job: Job, todo: list[Shard], workers: int, tell: Tell) -> None:
+def _in_processes(job: AnyJob, todo: list[Shard], workers: int, tell: Tell) -> None:
     """A pool breaks when one of its processes dies: another goes on with what is left."""
     threads, patience = max(1, (os.cpu_count() or 1) // workers), _PATIENCE
     context = multiprocessing.get_context("spawn")
@@ -200,7 +199,7 @@ def _in_processes(job: Job, todo: list[Shard], workers: int, tell: Tell) -> None
         todo = left
 
 
-def _devices(job: Job) -> Iterator[str | None]:
+def _devices(job: AnyJob) -> Iterator[str | None]:
     """One for each worker: all GPUs in turn, unless the job names a device."""
     if job.loading.get("device") is None:
         with suppress(ImportError):

@@ -54,7 +54,7 @@ def batch(
         task, tuple(map(str, inputs)), output, model, loading, _options(options or []),
         _questions(task, question, questions), batch_size, shard_size, errors == "stop",
     )  # fmt: skip
-    with _bar(task, visible=not quiet) as tell:
+    with progress_bar(f"huayu batch {task}", visible=not quiet) as tell:
         report = run(job, workers=workers, ray=ray, tell=tell)
     if as_json:
         print(json.dumps(vars(report)))
@@ -102,7 +102,7 @@ def _sentence(report: Report, output: Path) -> str:
 
 
 @contextmanager
-def _bar(task: str, *, visible: bool) -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(name: str, *, visible: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A bar of rows on a terminal's stderr; elsewhere nothing."""
     if not visible or not sys.stderr.isatty():
         yield None
@@ -112,5 +112,5 @@ def _bar(task: str, *, visible: bool) -> Iterator[Callable[[int, int], None] | N
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(f"huayu batch {task}", total=None)
+        shown = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(shown, completed=done, total=total)
