@@ -43,6 +43,8 @@ def finetune(
         bool | None, typer.Option("--tune-vision/--no-tune-vision", help="The eye learns too · 视觉部分也学习")
     ] = None,
     patience: Annotated[int, typer.Option(min=0, help="Checks without gain before it ends · 早停")] = 5,
+    learn: Annotated[str, typer.Option(help="answers, or all: questions, too · 只学回答，或连问题")] = "answers",
+    pack: Annotated[int, typer.Option(min=0, help="Short rows share one of so many tokens; 0: off · 合并短行")] = 0,
     ema: Annotated[float, typer.Option(min=0, max=0.99999, help="Decay of averaged weights, 0: off · 权重平均")] = 0.0,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 · 计算精度")] = "auto",
     gradient_checkpointing: Annotated[
@@ -66,7 +68,7 @@ def finetune(
     stage: dict[str, Any] = {
         "model": model, "data": data, "evaluation": str(check or ""), "rehearse": str(rehearse or ""),
         "keep": str(keep or ""), "pictures": str(pictures or ""), "method": named[0], "rank": rank,
-        "prefix": prefix, "merge": merge,
+        "prefix": prefix, "merge": merge, "learn": learn, "pack": pack,
         "layers": [int(number) for number in layers.replace(",", " ").split()], "seed": seed,
         "bad_rows": "stop" if stop_at_bad_rows else "skip", "dtype": dtype or "", "vocab": str(vocab or ""),
     }  # fmt: skip

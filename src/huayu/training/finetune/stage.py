@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from huayu.errors import ModelError
 from huayu.runtime.language import language_of
 from huayu.training.finetune.examples import Batcher, Example
 from huayu.training.finetune.methods import METHODS, WHOLE, prepare, write
+from huayu.training.finetune.packing import packed
 from huayu.training.finetune.reading import Examples, gather
 from huayu.training.journal import Sample
 from huayu.training.loop import Batch
@@ -40,6 +42,8 @@ class FinetuneStage:
     already, which are half of what it learns then; ``keep``: rows that tell how much of that it forgets. ``bad_rows``:
     ``"skip"`` names them and goes on, ``"stop"`` ends.
     ``layers``, ``rank``, ``alpha``, ``prefix``, ``tune_vision``: see :func:`huayu.training.finetune.methods.prepare`.
+    ``learn``: "answers", or "all": every question, too, as what may be said of its picture after the turns before it.
+    ``pack``: short rows share a row of at most so many tokens (VisCPM-Chat); 0: none does.
     ``asks``: examples of each file that are asked in words, before and after.
     ``merge``: also write the whole model with what it learnt.
     """
@@ -60,6 +64,8 @@ class FinetuneStage:
         tune_vision: bool = False,
         split: float = 0.2,
         bad_rows: str = "skip",
+        learn: str = "answers",
+        pack: int = 0,
         asks: int = 128,
         merge: bool = False,
         dtype: str = "",
@@ -68,6 +74,9 @@ class FinetuneStage:
     ) -> None:
         if method not in METHODS:
             raise ModelError(f"No method {method!r}; known: {', '.join(METHODS)}.", f"没有方法 {method!r}。")
+        if learn not in ("answers", "all"):
+            raise ModelError(f"learn is {learn!r}; known: answers, all.", f"learn 是 {learn!r}；可用：answers、all。")
+        self.learn, self.pack = learn, pack
         self.base, self.seed, self.method, self.merge, self.asks = model, seed, method, merge, asks
         self.faults: list[Fault] = []
         read: list[Examples] = [
@@ -105,12 +114,15 @@ class FinetuneStage:
         files = (self.learnt, self.rehearsed) if self.rehearsed else (self.learnt,)
         count = len(files)
         drawn = [files[at % count].drawn(at // count, (self.seed, at % count)) for at in places]
-        if world_size() == 1 or any(example.picture for example in drawn):
-            return self.batcher(drawn)
-        # Processes that share the eye out must all call it: a row with a picture, of which nothing is learnt.
-        batch = self.batcher([*drawn, Example(Image.new("RGB", (8, 8)), (), "?", "?")])  # type: ignore[arg-type]
-        batch["labels"][-1] = -100
-        return batch
+        if self.learn == "all":  # a question's tokens see each other: only as an answer can it be learnt
+            drawn += [replace(example, question="", answer=example.question) for example in drawn]
+        hidden = world_size() > 1 and not any(example.picture for example in drawn)
+        if hidden:  # processes that share the eye out must all call it: a row of which nothing is learnt
+            drawn.append(Example(Image.new("RGB", (8, 8)), (), "?", "?"))  # type: ignore[arg-type]
+        batch = self.batcher(drawn)
+        if hidden:
+            batch["labels"][-1] = -100
+        return packed(batch, self.pack) if self.pack else batch
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         loss = module(**batch, use_cache=False).loss

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from huayu.chat import load_chat
 from huayu.errors import ModelError
 from huayu.training.finetune.methods import METHODS, WHOLE, prepare, write
+from huayu.training.finetune.packing import packed
 from huayu.training.language.texts import pieces, read_texts
 from huayu.training.loop import Batch
 
@@ -27,7 +28,7 @@ class PretrainStage:
 
     Texts are cut to ``length`` characters and stay in memory. ``evaluation``: other texts; empty: the share ``split``
     of the pieces. ``method``: "language" (all its weights), "lora", "dora" or "qlora", with ``rank``, ``alpha`` and
-    ``layers`` as in a fine-tune. Nothing else of the model learns.
+    ``layers`` as in a fine-tune. Nothing else of the model learns. ``pack``: see :func:`packed`; 0: not.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class PretrainStage:
         data: str = "",
         evaluation: str = "",
         length: int = 512,
+        pack: int = 0,
         method: str = "language",
         rank: int = 10,
         alpha: float = 0.0,
@@ -47,7 +49,7 @@ class PretrainStage:
     ) -> None:
         if method not in _METHODS:
             raise ModelError(f"No method {method!r}; known: {', '.join(_METHODS)}.", f"没有方法 {method!r}。")
-        self.base, self.method, self.seed = model, method, seed
+        self.base, self.method, self.seed, self.pack = model, method, seed, pack
         self.learnt, self.held = _cut(data, length), _cut(evaluation, length) if evaluation else []
         if not evaluation and len(self.learnt) > 1:
             order = np.random.default_rng(seed).permutation(len(self.learnt))
@@ -56,14 +58,14 @@ class PretrainStage:
         if not self.learnt or not self.held:
             raise ModelError(f"{data} holds too little text.", f"{data} 中的文本太少。")
         where = "bfloat16" if torch.cuda.is_available() and method not in WHOLE else "float32"
-        self.backend: Any = load_chat(model, dtype=dtype or where, vocab=vocab or None).backend
+        opened: Any = load_chat(model, dtype=dtype or where, vocab=vocab or None)
+        self.backend = opened.backend
         kind = self.backend.model.config.model_type
         if kind not in _LAYOUTS:
             raise ModelError(f"{self.backend.name} cannot be pretrained here.", f"这里无法预训练 {self.backend.name}。")
         self._lay_out = _LAYOUTS[kind]
         self.settings = {"rank": rank, "alpha": alpha or None, "layers": tuple(layers)}
         self._order = lru_cache(2)(lambda turn: np.random.default_rng([seed, turn]).permutation(len(self.learnt)))
-        self.before: Mapping[str, float] = {}
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
@@ -73,9 +75,9 @@ class PretrainStage:
         """Pieces in a new order each round, each once a round."""
         count = len(self.learnt)
         places = range(index * size, (index + 1) * size)
-        return self._lay_out(
-            self.backend.processor, [self.learnt[self._order(at // count)[at % count]] for at in places]
-        )
+        texts = [self.learnt[self._order(at // count)[at % count]] for at in places]
+        batch = self._lay_out(self.backend.processor, texts)
+        return packed(batch, self.pack) if self.pack else batch
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         return module(**batch, use_cache=False).loss, {}
