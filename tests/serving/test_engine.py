@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 
 from huayu.chat import ChatModel, ChatOptions, Picture
-from huayu.errors import Cancelled, ModelError, PromptError
+from huayu.errors import Cancelled, ModelError, OutOfMemory, PromptError
 from huayu.paint import Painted, PaintOptions, Progress
 from huayu.serving.engine import BatchingEngine, Busy, ChatJob, DeadlineExceeded, PaintJob, Piece, Ticket
 from huayu.serving.shelf import Shelf
@@ -79,6 +80,48 @@ def test_one_of_a_batch_is_cancelled_or_refused_alone(shelf: Shelf, chat: ChatMo
     assert first.text == last.text == whole
     assert cancelled.finish == "cancelled"
     assert len(cancelled.text) < len(whole)
+
+
+@pytest.mark.parametrize("pieces", [0, 3])
+def test_a_batch_that_does_not_fit_is_answered_in_halves(
+    shelf: Shelf, chat: ChatModel, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    """Memory for two rows at most, and none for a dog; it ends at once, or after some pieces were given."""
+    real, sizes = chat.backend.generate, []
+
+    def generate(prompts: Any, settings: Any, cancel: Any) -> Iterator[Any]:
+        sizes.append(len(prompts))
+        small = len(prompts) <= 2 and dogs.isdisjoint(map(id, prompts))
+        for number, piece in enumerate(real(prompts, settings, cancel)):
+            if not small and number >= pieces:
+                raise torch.OutOfMemoryError
+            yield piece
+
+    dogs: set[int] = set()
+    prepare = chat.backend.prepare
+
+    def marked(conversation: Any, question: str) -> Any:
+        prompt = prepare(conversation, question)
+        if conversation.pictures[0] is DOG:
+            kept.append(prompt)
+            dogs.add(id(prompt))
+        return prompt
+
+    kept: list[Any] = []
+    monkeypatch.setattr(chat.backend, "generate", generate)
+    monkeypatch.setattr(chat.backend, "prepare", marked)
+    asked = [TABLE, TABLE, TABLE, DOG, TABLE]
+
+    async def work(engine: BatchingEngine) -> Any:
+        tickets = [await engine.submit(ChatJob(CHAT, QUESTION, (picture,))) for picture in asked]
+        return await asyncio.gather(*map(taken, tickets), return_exceptions=True)
+
+    answers = in_engine(shelf, work)
+    whole = "图里有一个橘子、一根香蕉和一块面包。"
+    assert [answer[0] for answer in answers if isinstance(answer, tuple)] == [whole] * 4
+    assert isinstance(answers[3], OutOfMemory)
+    assert max(sizes) > 2
+    assert min(sizes) == 1
 
 
 def test_a_job_cancelled_in_the_queue_leaves_it(shelf: Shelf) -> None:

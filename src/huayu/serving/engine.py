@@ -9,8 +9,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, cast
 
-from huayu.errors import Cancelled, HuayuError
+from huayu.errors import Cancelled, HuayuError, OutOfMemory
 from huayu.serving.jobs import Busy, ChatJob, DeadlineExceeded, EngineStats, Job, PaintJob, Piece, Ticket
+from huayu.serving.shelf import collect
 
 if TYPE_CHECKING:
     from huayu.chat import ChatModel
@@ -158,7 +159,26 @@ class BatchingEngine:
 
 
 def _chat(model: ChatModel, tickets: list[Ticket]) -> None:
-    """Answer a batch; a job that is refused, cancelled or finished leaves the others as they are."""
+    """Answer a batch; one that does not fit into memory is answered again in halves, a single job then fails."""
+    parts, told = [tickets], dict.fromkeys(tickets, "")
+    while parts:
+        group = parts.pop()
+        left, problem = _answer(model, group, told)
+        if problem is not None and len(group) == 1:
+            group[0].end(error=problem)
+        elif left:
+            collect()
+            half = (len(left) + 1) // 2
+            parts += filter(None, [left[half:], left[:half]])
+
+
+def _answer(
+    model: ChatModel, tickets: list[Ticket], told: dict[Ticket, str]
+) -> tuple[list[Ticket], OutOfMemory | None]:
+    """One batch; a job that is refused, cancelled or finished leaves the others as they are.
+
+    ``told``: what a job was given before, which is not given again. Returns the jobs that memory did not last for.
+    """
     rows, asked = [], []
     options = cast("ChatJob", tickets[0].job).options
     for ticket in tickets:
@@ -171,20 +191,39 @@ def _chat(model: ChatModel, tickets: list[Ticket]) -> None:
         except HuayuError as error:
             ticket.end(error=error)
     if not rows:
-        return
+        return [], None
     run = model.start(rows, options)
     for index, ticket in enumerate(asked):
         ticket.on_cancel = lambda row=index: run.cancel_row(row)
         if ticket.cancelled.is_set():
             run.cancel_row(index)
-    open_rows = set(range(len(asked)))
-    for row, text in run:
-        asked[row].put(Piece(text))
-        for index in [i for i in open_rows if run.reply(i) is not None]:
-            open_rows.discard(index)
-            asked[index].end(run.reply(index))
+    open_rows, texts = set(range(len(asked))), [""] * len(asked)
+    try:
+        for row, text in run:
+            texts[row] += text
+            if row in open_rows and not _tell(asked[row], texts[row], told):
+                open_rows.discard(row)
+                run.cancel_row(row)
+            for index in [i for i in open_rows if run.reply(i) is not None]:
+                open_rows.discard(index)
+                asked[index].end(run.reply(index))
+    except OutOfMemory as problem:
+        return [asked[index] for index in sorted(open_rows)], problem.with_traceback(None)
     for index in open_rows:
         asked[index].end(run.reply(index))
+    return [], None
+
+
+def _tell(ticket: Ticket, text: str, told: dict[Ticket, str]) -> bool:
+    """Pass on what is new of an answer; False, and the end, when a second try says otherwise than the first."""
+    known = told[ticket]
+    if not text.startswith(known[: len(text)]):
+        ticket.end(error=OutOfMemory())
+        return False
+    if len(text) > len(known):
+        ticket.put(Piece(text[len(known) :]))
+        told[ticket] = text
+    return True
 
 
 def _paint(model: Painter, ticket: Ticket) -> None:

@@ -155,7 +155,7 @@ class Shelf:
                     min(idle, key=lambda e: e.used).model = None
                 else:
                     self._changed.wait()
-        _collect()
+        collect()
 
     def _held(self, but: _Entry) -> int:
         return sum(e.num_bytes for e in self._entries.values() if e.model is not None and e is not but)
@@ -179,7 +179,8 @@ def _bytes(model: Any) -> int:
     return sum(tensor.nbytes for m in modules for tensor in (*m.parameters(), *m.buffers()))
 
 
-def _collect() -> None:
+def collect() -> None:
+    """Give back what nobody holds any more, on the GPU too."""
     gc.collect()
     import torch
 
