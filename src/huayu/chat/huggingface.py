@@ -15,7 +15,7 @@ import torch
 from huayu.chat.backend import Piece, Prompt
 from huayu.chat.conversation import Conversation, Turn
 from huayu.chat.options import ChatOptions, Settings
-from huayu.chat.tokens import Written, follow, sampling_of
+from huayu.chat.tokens import Written, follow, penalties_of, sampling_of
 from huayu.errors import Cancelled, CheckpointError, ModelError, PromptError
 from huayu.generation.constrained import ByteVocabulary
 from huayu.generation.library_beams import stream_beams
@@ -146,7 +146,7 @@ class HuggingFaceBackend:
             max_new_tokens=length,
             repetition_penalty=settings.repetition_penalty,
             pad_token_id=self.tokenizer.pad_token_id,
-            constraint=self._constraint(settings),
+            processors=(penalties_of(settings), self._constraint(settings)),
         )
         with closing(steps):
             yield from follow(steps, len(inputs["input_ids"]), self.eos, length)

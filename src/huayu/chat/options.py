@@ -15,12 +15,17 @@ ANSWER_LANGUAGES = ("auto", "zh", "en")
 # The fields that mean something to one search; all others mean something to each.
 _USED_BY: dict[Search, frozenset[str]] = {
     "beam": frozenset({"num_beams", "temperature", "repetition_penalty", "length_penalty"}),
-    "greedy": frozenset({"repetition_penalty"}),
-    "sample": frozenset({"temperature", "top_k", "top_p", "min_p", "repetition_penalty"}),
+    "greedy": frozenset({"repetition_penalty", "frequency_penalty", "presence_penalty"}),
+    "sample": frozenset(
+        {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty"}
+    ),
 }
 _SEARCH_FIELDS = frozenset().union(*_USED_BY.values())
 # Values that leave a search as it is: they fit every search.
-_NEUTRAL: dict[str, float] = {"num_beams": 1, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "length_penalty": 1.0}
+_NEUTRAL: dict[str, float] = {
+    "num_beams": 1, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "length_penalty": 1.0, "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class ChatOptions:
     speak of (``top_k``, ``top_p``, ``min_p`` → sample, ``num_beams`` > 1 → beam). ``num_beams`` ≥ 1.
     ``temperature`` ≥ 0, where 0 is greedy. ``top_k`` ≥ 0 (0: all tokens), ``top_p`` in (0, 1], ``min_p`` in [0, 1].
     ``repetition_penalty`` > 0. ``length_penalty``: power of the length a beam's score is divided by.
+    ``frequency_penalty``, ``presence_penalty`` −2 … 2: off the logit of what the answer has, each time and once; not
+    with beams.
     ``max_new_tokens`` ≥ 1; ``max_length`` ≥ 1 counts what the model reads as well, pictures included (in a batch: its
     longest prompt). ``seed``: the same seed samples the same answer (beam and greedy need none).
     ``stop``: the answer ends before the first of these strings. ``answer_language``: ``"zh"``, ``"en"``, or ``"auto"``,
@@ -52,6 +59,8 @@ class ChatOptions:
     min_p: float | None = None
     repetition_penalty: float | None = None
     length_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
     max_new_tokens: int | None = None
     seed: int | None = None
     stop: str | Iterable[str] = ()
@@ -77,6 +86,8 @@ class ChatOptions:
         self._number("min_p", float, "0 ≤ min_p ≤ 1", lambda value: 0 <= value <= 1)
         self._number("repetition_penalty", float, "> 0", lambda value: value > 0)
         self._number("length_penalty", float, "a number", lambda _: True)
+        for name in ("frequency_penalty", "presence_penalty"):
+            self._number(name, float, "−2 … 2", lambda value: -2 <= value <= 2)
         self._number("max_new_tokens", int, "≥ 1", lambda value: value >= 1)
         self._number("max_length", int, "≥ 1", lambda value: value >= 1)
         once = self.json_schema is None or not (self.tiles or self.second_look)
@@ -105,6 +116,8 @@ class Settings:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     length_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
     max_new_tokens: int = 512
     seed: int | None = None
     stop: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from huayu.chat.backend import Finish
 from huayu.chat.options import Settings
+from huayu.generation.penalties import Penalties
 from huayu.generation.sampling import Sampling
 
 # A row, all its tokens so far that are sure, and why it ended if it did.
@@ -17,6 +18,12 @@ def sampling_of(settings: Settings) -> Sampling | None:
     if settings.search != "sample":
         return None
     return Sampling(settings.temperature, settings.top_k, settings.top_p, settings.min_p, settings.seed)
+
+
+def penalties_of(settings: Settings) -> Penalties | None:
+    """Against repetition, for one answer or batch; None where none is asked for."""
+    frequency, presence = settings.frequency_penalty, settings.presence_penalty
+    return Penalties(frequency, presence) if frequency or presence else None
 
 
 def follow(steps: Iterable[Sequence[int]], rows: int, eos: Collection[int], max_new_tokens: int) -> Iterator[Written]:

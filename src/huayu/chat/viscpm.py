@@ -18,7 +18,7 @@ from huayu.chat.backend import Finish, Piece, Prompt
 from huayu.chat.conversation import Conversation, Picture, Turn
 from huayu.chat.language import is_foreign, is_traditional, to_simplified
 from huayu.chat.options import ChatOptions, Settings
-from huayu.chat.tokens import Written, follow, sampling_of
+from huayu.chat.tokens import Written, follow, penalties_of, sampling_of
 from huayu.errors import Cancelled, PromptError
 from huayu.generation.constrained import ByteVocabulary
 from huayu.generation.options import BeamOptions
@@ -197,7 +197,7 @@ class VisCPMBackend:
             eos_token_id=ids["</s>"],
             pad_token_id=ids["<pad>"],
             suppress_tokens=forbidden,
-            constraint=self._constraint(settings),
+            processors=(penalties_of(settings), self._constraint(settings)),
         )
         with closing(steps):
             yield from follow(steps, len(packed), {ids["</s>"]}, settings.max_new_tokens)

@@ -19,7 +19,7 @@ from transformers import LogitsProcessorList, MinPLogitsWarper
 from huayu.chat.backend import Piece, Prompt
 from huayu.chat.conversation import Conversation, Picture
 from huayu.chat.options import ChatOptions, Settings
-from huayu.chat.tokens import Written, follow
+from huayu.chat.tokens import Written, follow, penalties_of
 from huayu.errors import Cancelled, PromptError
 from huayu.generation.constrained import ByteVocabulary
 from huayu.generation.glm_sampling import CHINESE, DrawAsPublished, GLMSampling
@@ -128,9 +128,13 @@ class VisualGLMBackend:
         self, inputs: Mapping[str, Tensor], settings: Settings, length: int, cancel: threading.Event
     ) -> Iterator[Written]:
         sampling: Any = PublishedSteps(self._sampling(settings), inputs["input_ids"].shape[1], settings.min_p)
-        constraint = self._constraint(settings)
         steps = stream_ids(
-            self.model, inputs, sampling=sampling, cancel=cancel, constraint=constraint, **self._stop(length)
+            self.model,
+            inputs,
+            sampling=sampling,
+            cancel=cancel,
+            processors=(penalties_of(settings), self._constraint(settings)),
+            **self._stop(length),
         )
         with closing(steps):
             yield from follow(steps, len(inputs["input_ids"]), {self.eos}, length)

@@ -55,15 +55,15 @@ def stream_ids(
     *,
     sampling: Sampling | None = None,
     cancel: threading.Event | None = None,
-    constraint: LogitsProcessor | None = None,
+    processors: Sequence[LogitsProcessor | None] = (),
     **settings: Any,
 ) -> Generator[list[int], None, None]:
     """Each step's token ids, one for each of the B rows (a row that has ended goes on with padding).
 
     ``inputs`` and ``settings`` go to ``model.generate``, which runs in a thread of its own; ``sampling`` None takes
-    the likeliest token, of those that ``constraint`` leaves. No global random state is used. Raises Cancelled once
-    ``cancel`` is set, TypeError for settings of ``generate`` that are spoken for (beams, ``do_sample``), and whatever
-    the thread raises. Closing the iterator stops the thread at its next token.
+    the likeliest token, after ``processors`` have changed the logits, in their order. No global random state is used.
+    Raises Cancelled once ``cancel`` is set, TypeError for settings of ``generate`` that are spoken for (beams,
+    ``do_sample``), and whatever the thread raises. Closing the iterator stops the thread at its next token.
     """
     taken = {"do_sample", "num_beams", "streamer", "stopping_criteria", "logits_processor"} & set(settings)
     if taken:
@@ -78,7 +78,7 @@ def stream_ids(
         "streamer": steps,
         "stopping_criteria": StoppingCriteriaList([Stopping(events)]),
         "logits_processor": LogitsProcessorList(
-            [*([constraint] if constraint else []), *(sampling.processors() if sampling else [])]
+            [*filter(None, processors), *(sampling.processors() if sampling else [])]
         ),
     }
 

@@ -69,6 +69,8 @@ def _options(asked: schemas.ChatRequest, settings: ServeSettings) -> ChatOptions
         search="sample" if sampled else "greedy" if asked.temperature == 0 else None,
         temperature=asked.temperature or None,
         top_p=asked.top_p if sampled else None,
+        frequency_penalty=asked.frequency_penalty,
+        presence_penalty=asked.presence_penalty,
         max_new_tokens=length,
         seed=asked.seed,
         stop=asked.stop or (),

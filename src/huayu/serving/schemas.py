@@ -93,7 +93,7 @@ class ChatRequest(Strict):
     """``POST /v1/chat/completions``. What is null is left to the model.
 
     With ``temperature`` above 0 or ``top_p`` the answer is sampled; choice i has ``seed`` + i. ``user`` and
-    ``metadata`` are labels of the asker's own. Penalties, log probabilities and ``store`` only as they do nothing.
+    ``metadata`` are labels of the asker's own. Log probabilities and ``store`` only as they do nothing.
     """
 
     model: str
@@ -110,8 +110,8 @@ class ChatRequest(Strict):
     response_format: Format | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
-    presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logprobs: Literal[False] | None = None
     store: Literal[False] | None = None
 
