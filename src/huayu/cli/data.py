@@ -119,3 +119,43 @@ def _source_and_target(paths: list[str]) -> tuple[tuple[str, ...], Path]:
 
 def _loading(device: str | None) -> dict[str, str]:
     return {"device": device} if device else {}
+
+
+@data.command()
+def translate(
+    paths: _Inputs,
+    to: Annotated[str, typer.Option(help="zh, en · 目标语言")],
+    translator: Annotated[str, typer.Option("--with", help="Model, URL of an endpoint, .tsv · 模型、接口网址或短语表")],
+    model: Annotated[str | None, typer.Option(help="Its name at the endpoint · 接口上的模型名")] = None,
+    pictures: _Pictures = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows translated together · 同时翻译的行数")] = 16,
+    workers: _Workers = 0,
+    ray: _Ray = False,
+    shard_size: _ShardSize = 1000,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put captions and turns into the other language · 翻译数据中的文字：huayu data translate SRC… DST --to zh
+
+    Goes on where it was stopped. DST gets translated.jsonl or translated/*.tar; the words before stay in each row.
+    """
+    from huayu.batch.translating import TranslateJob
+    from huayu.batch.translating import translate as run_translate
+
+    sources, target = _source_and_target(paths)
+    job = TranslateJob(
+        sources, target, str(pictures) if pictures else None, shard_size, _loading(device), to=to,
+        translator=translator, model=model, batch_size=batch_size,
+    )  # fmt: skip
+    with progress_bar("huayu data translate", visible=not as_json) as tell:
+        report = run_translate(job, workers=workers, ray=ray, tell=tell)
+    if as_json:
+        print(json.dumps(report))
+    else:
+        translated, rows, errors = (report[name] for name in ("translated", "rows", "errors"))
+        print(say(f"{translated} of {rows} rows translated: {target}", f"{rows} 行中翻译了 {translated} 行：{target}"))
+        if errors:
+            where = f"{target}/work/shard-*/errors.jsonl"
+            print(say(f"{errors} could not be: {where}", f"{errors} 行未能翻译：{where}"))
+    if not report["written"]:
+        raise typer.Exit(1)
