@@ -1,4 +1,4 @@
-"""Speed of a language model beside its floor: ``python -m benchmarks.decode [--glm] [--threads 2] [--batch 8]``.
+"""Speed of a language model beside its floor: ``python -m benchmarks.decode [--glm] [--compiled] [--threads 2]``.
 
 CPM-Bee or, with names that begin with ``glm_``, ChatGLM. Random weights in fp32, prompts of 512 tokens, the likeliest
 token each time. The floor is what no
@@ -7,7 +7,7 @@ layers' on all tokens and the vocabulary's on the last. Ours and the floor take 
 
 ``decode``: one step of the model with its cache, ``decode_short`` after a prompt of 32 tokens: what the cache costs is
 no part of the floor. ``generate``: one step inside ``model.generate``. ``prefill``: the prompt. ``…_floor_ratio``: time
-of the floor over ours.
+of the floor over ours. ``compiled_…``: the same with ``compile_blocks()``.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def figures(quick: bool = False, glm: bool = False) -> dict[str, Any]:
     """All cases, each in a process of its own. The names of one thread and one row have no suffix."""
     found: dict[str, Any] = {}
     for threads, batch in CASES[:1] if quick else CASES:
-        size = ["--quick"] * quick + ["--glm"] * glm
-        found |= figures_of("benchmarks.decode", "--threads", threads, "--batch", batch, *size, threads=threads)
+        for how in ([],) if quick else ([], ["--compiled"]):
+            size = ["--quick"] * quick + ["--glm"] * glm + how
+            found |= figures_of("benchmarks.decode", "--threads", threads, "--batch", batch, *size, threads=threads)
     return found
 
 
@@ -65,7 +66,7 @@ def suffix_of(threads: int, batch: int) -> str:
     return (f"_t{threads}" if threads > 1 else "") + (f"_b{batch}" if batch > 1 else "")
 
 
-def measure(threads: int, batch: int, scale: Scale) -> dict[str, Any]:
+def measure(threads: int, batch: int, scale: Scale, compiled: bool = False) -> dict[str, Any]:
     """The figures of one case, in this process."""
     import torch
 
@@ -76,6 +77,8 @@ def measure(threads: int, batch: int, scale: Scale) -> dict[str, Any]:
     suffix, language = suffix_of(threads, batch), scale.language
     with torch.inference_mode():
         model = language.build()
+        if compiled:
+            model.model.compile_blocks()
         matrix = language.output(model)
         inputs = language.prompts(batch, scale.prompt_tokens)
         floor = floor_pass(model, matrix, batch, 1)
@@ -93,7 +96,7 @@ def measure(threads: int, batch: int, scale: Scale) -> dict[str, Any]:
         }
     found: dict[str, Any] = {}
     for kind, (least, ours) in pairs.items():
-        name = language.prefix + kind
+        name = language.prefix + "compiled_" * compiled + kind
         found |= beside_floor(name, least, ours, suffix)
         tokens = batch * (scale.prompt_tokens if kind == "prefill" else 1)
         found[f"{name}_tokens_per_second{suffix}"] = round(tokens * 1e3 / found[f"{name}_ms{suffix}"], 1)
@@ -167,9 +170,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a tiny model, only to see that it runs")
     parser.add_argument("--glm", action="store_true", help="ChatGLM, not CPM-Bee")
+    parser.add_argument("--compiled", action="store_true", help="with compiled blocks")
     options = parser.parse_args()
     tiny, large = (GLM_TINY, GLM_LARGE) if options.glm else (TINY, LARGE)
-    print(json.dumps(measure(options.threads, options.batch, tiny if options.quick else large)))
+    print(json.dumps(measure(options.threads, options.batch, tiny if options.quick else large, options.compiled)))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ _WORK = {
     "generate": "step in `generate`, after 512",
     "prefill": "prompt of 512 tokens",
 }
+_HOW = (("", ""), (", compiled", "compiled_"))
 _CASES = {"": (1, 1), "_b8": (1, 8), "_t2": (2, 1), "_t2_b8": (2, 8)}  # suffix → threads, rows
 # Name of the figures → the model's form.
 _FORMS = {
@@ -35,6 +36,12 @@ _FORMS = {
     "bf16_prefill": "prompt: bf16",
     "int8_prefill": "prompt: INT8",
     "int4_prefill": "prompt: INT4, tables INT8",
+}
+# What is trained: name of the figures → model, method.
+_TRAINED = {
+    f"train_{family}_{method}": (model, way)
+    for family, model in (("bee", "VisCPM-Chat"), ("glm", "VisualGLM"))
+    for method, way in (("full", "all weights"), ("lora", "LoRA"), ("qlora", "QLoRA"))
 }
 # What else there is: name of the figure → (what it is, unit).
 _SINGLE = {
@@ -64,12 +71,17 @@ def tables(figures: dict[str, Any]) -> str:
     machine = f"{figures['cpu']}, {figures['cores']} cores, {figures['memory_gb']} GB, load {figures['load_average']}"
     software = ", ".join(f"{name} {figures[name]}" for name in ("python", "torch", "transformers"))
     parts = [f"Made {figures['date']} on: {machine}; {software}."]
-    for model, prefix in (("CPM-Bee", ""), ("ChatGLM", "glm_")):
+    families = (("CPM-Bee", ""), ("ChatGLM", "glm_"))
+    kinds = ((model + how, prefix + more) for model, prefix in families for how, more in _HOW)
+    for model, prefix in kinds:
         if rows := list(_decode_rows(figures, prefix)):
             head = ("threads", "rows", model, "ms", "from–to", "tokens/s", "floor, ms", "ratio", "by processor time")
             parts.append(_table(head, rows))
     if rows := list(_quantized_rows(figures)):
         head = ("threads", "rows", "a step of ChatGLM", "ms", "times fp32", "by processor time", "MB")
+        parts.append(_table(head, rows))
+    if rows := list(_training_rows(figures)):
+        head = ("model", "method", "a step, ms", "samples/s", "tokens/s", "by hand ÷ ours", "by processor time", "MiB")
         parts.append(_table(head, rows))
     if rows := [
         (what, f"{figures[name]:g} {unit}".strip()) for name, (what, unit) in _SINGLE.items() if name in figures
@@ -96,6 +108,13 @@ def _quantized_rows(figures: dict[str, Any]) -> Iterable[Sequence[object]]:
             if f"{name}_ms{suffix}" in figures:
                 keys = (f"{name}_ms{suffix}", f"{name}_speedup{suffix}", f"{name}_speedup_cpu{suffix}", f"{name}_mb")
                 yield threads, batch, what, *(figures.get(key, "") for key in keys)
+
+
+def _training_rows(figures: dict[str, Any]) -> Iterable[Sequence[object]]:
+    keys = ("ms", "samples_per_second", "tokens_per_second", "plain_ratio", "plain_ratio_cpu", "peak_mb")
+    for name, what in _TRAINED.items():
+        if f"{name}_ms" in figures:
+            yield *what, *(figures.get(f"{name}_{key}", "") for key in keys)
 
 
 def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

@@ -19,6 +19,7 @@ def chat(
     device: Device = None,
     dtype: Dtype = None,
     quantize: Annotated[str | None, typer.Option("--quantize", "--quant", help="int8 (8), int4 (4) · 量化")] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Faster after a slow start · 编译，先慢后快")] = False,
     vocab: Vocab = None,
     more: Annotated[list[str] | None, typer.Option("--picture", help="One more picture · 再加一张图片")] = None,
     search: Annotated[str | None, typer.Option(help="beam, greedy, sample · 搜索方式")] = None,
@@ -66,6 +67,7 @@ def chat(
         "vocab": vocab,
         "safety": safety,
         "image_size": image_size,
+        "compile": compile,
     }
     pictures = [source for source in (picture, *(more or ())) if source]
     command.run(pictures, question, model, loading, options, as_json=as_json, quiet=quiet)

@@ -43,15 +43,25 @@ class GrowingLayer(DynamicLayer):
         """Append ``key_states`` and ``value_states`` (N, H, T, D); returns all keys and values (N, H, L + T, D)."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        start, end = self._length, self._length + key_states.shape[-2]
+        tokens = key_states.shape[-2]
+        keys, values = self.make_room(tokens)
+        keys[..., self._length : self._length + tokens, :] = key_states
+        values[..., self._length : self._length + tokens, :] = value_states
+        self.extend(tokens)
+        return self.keys, self.values
+
+    def make_room(self, tokens: int) -> tuple[Tensor, Tensor]:
+        """The buffers (N, H, C, D), with room for ``tokens`` more."""
+        end = self._length + tokens
         if end > self._key_buffer.shape[-2]:
             self._key_buffer = self._grown(self._key_buffer, end)
             self._value_buffer = self._grown(self._value_buffer, end)
-        self._key_buffer[..., start:end, :] = key_states
-        self._value_buffer[..., start:end, :] = value_states
-        self._length = end
+        return self._key_buffer, self._value_buffer
+
+    def extend(self, tokens: int) -> None:
+        """So many more tokens of the buffers are held."""
+        self._length += tokens
         self._show()
-        return self.keys, self.values
 
     def get_seq_length(self) -> int:
         """Tokens held."""
@@ -135,6 +145,22 @@ class GrowingCache(DynamicCache):
         super().__init__()
         self.layer_class_to_replicate = GrowingLayer
         self.shared_tokens = 0
+
+    def room(self, tokens: int, like: Tensor, layers: int) -> tuple[list[Tensor], list[Tensor], int]:
+        """Buffers of keys and of values (N, H, C, D), one for each of ``layers``, with room for ``tokens`` more, and
+        how many they hold. ``like`` (N, H, 0, D): what new ones are made for. :meth:`appended` must follow."""
+        while len(self.layers) < layers:
+            self.layers.append(GrowingLayer())
+        for layer in self.layers:
+            if not layer.is_initialized:
+                layer.lazy_initialization(like, like)
+        held = [layer.make_room(tokens + 1) for layer in self.layers]  # full ones would be compiled for apart
+        return [keys for keys, _ in held], [values for _, values in held], self.get_seq_length()
+
+    def appended(self, tokens: int) -> None:
+        """So many tokens have been written into the buffers of :meth:`room`."""
+        for layer in self.layers:
+            layer.extend(tokens)
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Row n becomes what row ``beam_idx[n]`` was."""

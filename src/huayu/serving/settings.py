@@ -41,6 +41,7 @@ class ServeSettings(BaseSettings):
     chat_models: Names = ("huayu-chat-mini",)
     paint_models: Names = ("huayu-paint-mini",)
     quantize: Literal["int8", "int4"] | None = None
+    compile: bool = False
     ranker: str | None = None
     device: str | None = None
     dtype: str | None = None

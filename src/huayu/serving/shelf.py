@@ -127,7 +127,7 @@ class Shelf:
         if entry.kind == "chat":
             from huayu.chat import load_chat
 
-            model: Any = load_chat(entry.source, quantize=settings.quantize, **common)
+            model: Any = load_chat(entry.source, quantize=settings.quantize, compile=settings.compile, **common)
         else:
             from huayu.paint import load_paint
 

@@ -19,6 +19,7 @@ from huayu.models.chatglm.configuration import ChatGLMConfig
 from huayu.models.chatglm.generation import ChatGLMGenerationMixin, restarted
 from huayu.models.chatglm.positions import position_ids_of, rotary_angles, rotate, visible
 from huayu.models.chatglm.scopes import scopes
+from huayu.models.compiled import CompilableBlocks
 from huayu.quantization.swap import as_configured, quantize_model
 
 IGNORED = -100
@@ -141,7 +142,7 @@ class ChatGLMPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
 
 
-class ChatGLMModel(ChatGLMPreTrainedModel):
+class ChatGLMModel(CompilableBlocks, ChatGLMPreTrainedModel):
     """The language model without its output. Inputs are described at :class:`ChatGLMForCausalLM`."""
 
     def __init__(self, config: ChatGLMConfig) -> None:
@@ -188,6 +189,10 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
             position_ids, attention_mask = self._positions(input_ids, attention_mask, past)
         context = self._context(x, position_ids[..., -x.shape[1] :], attention_mask, past)
         prefixes = self.prefix_encoder() if hasattr(self, "prefix_encoder") else [None] * len(self.layers)
+        if not output_hidden_states and prefixes[0] is None:
+            out = self.run_compiled(x, (*context, None), past_key_values)
+            if out is not None:
+                return BaseModelOutputWithPast(last_hidden_state=out, past_key_values=past_key_values)
         states: list[Tensor] = []
         for layer, prefix in zip(self.layers, prefixes, strict=True):
             states.append(x)

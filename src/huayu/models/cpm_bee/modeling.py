@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
+from huayu.models.compiled import CompilableBlocks
 from huayu.models.cpm_bee.configuration import CpmBeeConfig
 from huayu.models.cpm_bee.embedding import CpmBeeEmbedding
 from huayu.models.cpm_bee.generation import METADATA, PackedGenerationMixin
@@ -129,7 +130,7 @@ class CpmBeePreTrainedModel(PreTrainedModel):
             init.ones_(module.weight)
 
 
-class CpmBeeModel(CpmBeePreTrainedModel):
+class CpmBeeModel(CompilableBlocks, CpmBeePreTrainedModel):
     """The language model without its output. Inputs are described at :class:`CpmBeeForCausalLM`."""
 
     def __init__(self, config: CpmBeeConfig) -> None:
@@ -197,6 +198,8 @@ class CpmBeeModel(CpmBeePreTrainedModel):
         query_valid = None
         if attention_mask is not None and x.shape[1] > 1:
             query_valid = layout.valid[:, -x.shape[1] :, None].to(x.dtype)
+        if not output_hidden_states and (out := self.run_compiled(x, (bias, query_valid), past_key_values)) is not None:
+            return BaseModelOutputWithPast(last_hidden_state=out, past_key_values=past_key_values)
         states = [x]
         for layer in self.layers:
             x = layer(x, bias, query_valid, past_key_values)
