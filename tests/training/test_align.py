@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +258,33 @@ def test_arguments_that_do_not_fit(parts: Path, capsys: pytest.CaptureFixture[st
     assert "queries or mlp" in capsys.readouterr().err
     assert run("train", "no/such.toml", "steps=1") == 1
     assert "recipe" in capsys.readouterr().err
+
+
+def test_the_costs_on_paper_are_those_of_the_formula() -> None:
+    spec = importlib.util.spec_from_file_location("align_cost", Path("scripts/align_cost.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = script
+    spec.loader.exec_module(script)
+    vision = {
+        **script.VISION,
+        "num_hidden_layers": 1,
+        "hidden_size": 32,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    language = {**heads, "vocab_size": 100, "hidden_size": 16, "num_hidden_layers": 3, "intermediate_size": 24}
+    eye, joint, speaker = script.parts(vision, {**language, "tie_word_embeddings": True}, "queries", 5, 6)
+    tokens, width, layers = 11, 16, 3
+    block = width * 8 * (4 + 2 + 2 + 4) + 3 * width * 24
+    products = 2 * tokens * (layers * block + width * 100)
+    assert speaker.forward == products + layers * 4 * tokens**2 * 4 * 8
+    assert speaker.backward == pytest.approx(products + 2 * layers * 4 * tokens**2 * 4 * 8, rel=0.1)
+    assert speaker.parameters == layers * (block + 2 * width + 2 * 8) + width * 101
+    assert eye.backward == eye.kept == 0
+    assert joint.backward > 1.5 * joint.forward
+    printed = script.table([eye, joint, speaker], pairs=10**9, batch=2, mfu=0.5)
+    hours = 10**9 * sum(p.forward + p.backward for p in (eye, joint, speaker)) / (0.5 * 989e12) / 3600
+    assert f"| {hours:.2f} |" in printed

@@ -86,7 +86,7 @@ def join(
         width = eye.tower.config.hidden_size
         model = _assemble(
             LlavaQueriesForConditionalGeneration,
-            LlavaQueriesConfig(**shared, num_queries=queries, qformer_config=_qformer(width, layers)),
+            LlavaQueriesConfig(**shared, num_queries=queries, qformer_config=qformer_sizes(width, layers)),
             eye.tower,
             causal,
         )
@@ -165,7 +165,8 @@ def _add_image_token(causal: Any, tokenizer: Any, name: str) -> int:
     return int(tokenizer.convert_tokens_to_ids(IMAGE))
 
 
-def _qformer(width: int, layers: int) -> dict[str, Any]:
+def qformer_sizes(width: int, layers: int) -> dict[str, Any]:
+    """Settings of a Blip2QFormerConfig as wide as the vision encoder, each layer looking at the picture."""
     heads = next(count for count in range(max(1, width // _HEAD), 0, -1) if width % count == 0)
     sizes = {"hidden_size": width, "encoder_hidden_size": width, "intermediate_size": 4 * width}
     drop = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
