@@ -22,7 +22,7 @@ def launch(arguments: list[str]) -> str:
     """Run a module by torchrun in two processes; what it printed."""
     quiet = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", *arguments]
-    done = subprocess.run(command, env={**os.environ, **quiet}, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env={**os.environ, **quiet}, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
 

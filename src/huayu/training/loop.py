@@ -164,7 +164,7 @@ class _Look:
             if best:
                 kept = torch.load(self.learner.best.file, map_location="cpu", weights_only=True)
                 take_up(self.learner.module, kept)
-            if self.learner.module is not self.plain:
+            if self.team.apart:
                 state = whole(trained_state(self.learner.module), keep=self.team.first)
                 if self.team.first:
                     take_up(self.plain, {name: value.cpu() for name, value in state.items()})

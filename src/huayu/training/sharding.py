@@ -43,6 +43,7 @@ class Team:
         on_gpu = device != "cpu" and torch.cuda.is_available()
         self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if on_gpu else torch.device("cpu")
         self.half = precision == "bf16" or (precision == "auto" and on_gpu)
+        self.apart = False
         if on_gpu:
             torch.cuda.set_device(self.device)
         self._joined = self.world > 1 and not dist.is_initialized()
@@ -91,13 +92,12 @@ class Team:
     def spread(self, module: nn.Module, sharding: str) -> tuple[nn.Module, nn.Module]:
         """What is called in training, and the same under the names of ``module``.
 
-        "none": ``module`` itself, on the device. "full": a copy whose parameters are shared out; ``module`` stays on
-        the CPU and keeps its numbers in the first process alone. Raises ModelError for weights that cannot be shared.
+        "none": ``module`` itself, on the device. "full": its parameters shared out; in the first process those of a
+        copy, and ``module`` stays whole, on the CPU, ``apart`` from it. Raises ModelError for weights that cannot be.
         """
         if sharding == "full" and self.world > 1:
-            shared = _shared_out(copy.deepcopy(module), self.device)
-            if not self.first:
-                module.to("meta")
+            self.apart = True
+            shared = _shared_out(copy.deepcopy(module) if self.first else module, self.device)
             return shared, shared
         module.to(self.device)
         if self.world == 1:

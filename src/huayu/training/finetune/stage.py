@@ -27,7 +27,7 @@ from huayu.training.finetune.packing import packed
 from huayu.training.finetune.reading import Examples, gather
 from huayu.training.journal import Sample
 from huayu.training.loop import Batch
-from huayu.training.sharding import world_size
+from huayu.training.sharding import is_first, world_size
 
 _LOG = logging.getLogger("huayu")
 
@@ -104,7 +104,7 @@ class FinetuneStage:
         self.faults.append(row)
 
     def module(self) -> nn.Module:
-        self.before = self.asked()
+        self.before = self.asked() if is_first() else {}
         torch.manual_seed(self.seed)
         return prepare(self.backend.model, self.method, **self.settings)  # type: ignore[arg-type]
 
