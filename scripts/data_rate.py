@@ -2,7 +2,8 @@
 
 Makes so many pairs of that size, reads them in training's shuffled order, decodes each picture and makes it 224 × 224,
 and prints rows in a second of processor time, once for each layout, with what 240 million pairs would take at that
-rate. ``--side``: the pictures' longer side; img2dataset is mostly told 256 or 384.
+rate; then how many are judged by `huayu data clean`, and what so many hashes take in memory. ``--side``: the pictures'
+longer side; img2dataset is mostly told 256 or 384.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 from benchmarks.run import environment  # noqa: E402 (the checkout comes first)
+from huayu.data.cleaning import CleanOptions, Seen, judge  # noqa: E402
 from huayu.data.mixing import Order  # noqa: E402
 from huayu.data.pictures import open_picture  # noqa: E402
 from huayu.data.records import Reader, Record, open_tables  # noqa: E402
@@ -88,7 +90,20 @@ def measure(file: Path) -> dict[str, float]:
         open_picture(record.picture).resize((224, 224), Image.Resampling.BICUBIC)
     done, after = time.process_time(), most_memory()
     count = len(reader)
-    return {"listed": count / (listed - start), "opened": count / (done - listed), "grew_mb": after - before}
+    some = [
+        found for found in (reader[order[position]] for position in range(min(500, count))) if isinstance(found, Record)
+    ]
+    judge(some[0], CleanOptions(), {})  # what is imported on the way
+    begun = time.process_time()
+    for record in some:
+        judge(record, CleanOptions(), {})
+    cleaned = len(some) / (time.process_time() - begun)
+    return {
+        "cleaned": cleaned,
+        "listed": count / (listed - start),
+        "opened": count / (done - listed),
+        "grew_mb": after - before,
+    }
 
 
 def in_a_process_of_its_own(file: Path) -> dict[str, float]:
@@ -115,9 +130,15 @@ def main() -> None:
         hours = PUBLISHED / rates["opened"] / 3600
         listing = PUBLISHED / rates["listed"] / 3600
         print(
-            f"{name:15} {rates['opened']:6.0f} rows/s opened, {rates['listed']:6.0f} rows/s listed, "
+            f"{name:15} {rates['opened']:6.0f} rows/s opened, {rates['cleaned']:6.0f} judged for cleaning, "
+            f"{rates['listed']:6.0f} listed, "
             f"{rates['grew_mb']:5.0f} MB more; 240 M: {hours:5.0f} core-hours and {listing:4.1f} to list"
         )
+    before, start, seen = most_memory(), time.process_time(), Seen(3)
+    for number in range(200_000):
+        seen.add(f"{rng.integers(2**63):016x}", f"00000.tar/{number:09}.jpg")
+    grew, took = most_memory() - before, time.process_time() - start
+    print(f"Near-duplicates: {200_000 / took:.0f} hashes/s, {grew * 2**20 / 200_000:.0f} bytes each")
     print(f"240 M pairs of {size / 1000:.0f} kB: {PUBLISHED * size / 1e12:.1f} TB")
 
 

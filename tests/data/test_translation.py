@@ -68,7 +68,7 @@ def test_rows_are_translated_and_keep_what_they_said(rows: Path, table: Path, tm
         (("描述这张图片。", "一只狗。"),),
         (("这是什么？", "两只狗。"),),
     ]
-    errors = "".join(path.read_text("utf-8") for path in sorted((target / "work").glob("*/errors.jsonl")))
+    errors = "".join(path.read_text("utf-8") for path in sorted((target / "shards").glob("*/errors.jsonl")))
     assert "Nobody knows this." in errors
     assert "gone.png: no such file" in errors
 

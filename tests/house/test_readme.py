@@ -41,7 +41,10 @@ def test_commands_exist(page: Path) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for name, *arguments in command_lines(page):
         assert name in commands, f"huayu {name}"
-        options = {option for parameter in commands[name].params for option in parameter.opts}
+        command = commands[name]
+        if arguments and arguments[0] in getattr(command, "commands", ()):
+            command = command.commands[arguments[0]]
+        options = {option for parameter in command.params for option in parameter.opts}
         for argument in arguments:
             if argument.startswith("--") and argument != "--help":
                 assert argument.split("=")[0].replace("_", "-") in options, f"huayu {name} {argument}"

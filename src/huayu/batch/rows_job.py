@@ -24,7 +24,7 @@ Wanted = Callable[[Told], dict[str, Any] | None]
 class RowsJob:
     """``inputs``: what :func:`huayu.data.records.open_tables` reads. ``target``: a folder; ``pictures``: see Reader.
 
-    Each row's outcome stands in ``target/work``, in shards of ``shard_size`` rows that are done once;
+    Each row's outcome stands in ``target/shards``, in shards of ``shard_size`` rows that are done once;
     ``loading``: of models, ``device``.
     """
 
@@ -37,7 +37,7 @@ class RowsJob:
 
     @property
     def output(self) -> Path:
-        return self.target / "work"
+        return self.target / "shards"
 
     def split(self) -> tuple[list[Shard], str]:
         """Raises ModelError for what cannot be read."""

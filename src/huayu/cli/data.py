@@ -155,7 +155,7 @@ def translate(
         translated, rows, errors = (report[name] for name in ("translated", "rows", "errors"))
         print(say(f"{translated} of {rows} rows translated: {target}", f"{rows} 行中翻译了 {translated} 行：{target}"))
         if errors:
-            where = f"{target}/work/shard-*/errors.jsonl"
+            where = f"{target}/shards/shard-*/errors.jsonl"
             print(say(f"{errors} could not be: {where}", f"{errors} 行未能翻译：{where}"))
     if not report["written"]:
         raise typer.Exit(1)
