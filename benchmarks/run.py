@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
-from benchmarks import chat, concurrency, decode, load, paint, quantized, synthetic  # noqa: E402 (the checkout comes first)
+from benchmarks import chat, concurrency, decode, load, paint, quantized, synthetic, training  # noqa: E402 (the checkout comes first)
 
 Figures = dict[str, Any]
 
@@ -44,6 +44,7 @@ def benchmarks(model: str | None = None) -> dict[str, Callable[[bool], Figures]]
         "load": _load,
         "start": lambda quick: chat.starting(1 if quick else 5),
         "chat": lambda quick: chat.figures(quick, model),
+        "training": training.figures,
         "concurrency": lambda quick: concurrency.figures(quick, model),
         "paint": lambda quick: {**paint.figures(quick), **paint.unet_figures(quick)},
     }
