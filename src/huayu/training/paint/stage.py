@@ -170,7 +170,7 @@ class PaintStage:
         return [Sample(caption, picture=picture) for caption, picture in zip(captions, pictures, strict=True)]
 
     def export(self, module: nn.Module, folder: Path) -> None:
-        """``folder/model``: the pipeline, or the pairs of "lora"; with ``merge`` also ``folder/merged``, the pipeline."""
+        """``folder/model``: the pipeline, or the pairs of "lora"; with ``merge`` also ``folder/merged``."""
         self.pipeline.to("cpu")
         self.pipeline.register_modules(text_encoder=self.reader)
         self.pipeline.forget_texts()
