@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import gc
 import io
 import json
@@ -107,7 +108,7 @@ def requests(draw: st.DrawFn) -> tuple[str, Any]:
     body = json.loads(json.dumps(TEMPLATES[path]))
     for _ in range(draw(st.integers(1, 2))):
         place = draw(st.sampled_from(PLACES if "messages" in body else PLACES[: len(FIELDS)]))
-        _put(body, place, draw(any_json | typical))
+        _put(body, place, copy.deepcopy(draw(any_json | typical)))  # it may be put into itself
     if kind == 1:
         data = json.dumps(body).encode()
         cut, junk = draw(st.integers(0, len(data))), draw(st.binary(max_size=6))
@@ -189,7 +190,7 @@ def test_pictures(data: bytes, chance: int) -> None:
     """Each is decoded; one in fifty is also looked at (with the others the question is empty, which comes later)."""
     answer = show(data, "What?" if chance == 0 else " ")
     check(answer, data)
-    assert answer.status in ({200, 400, 408, 413} if chance == 0 else {400, 413})
+    assert answer.status in {400, 408, 413} | ({200} if chance == 0 else set())
 
 
 def test_the_files_themselves_are_read() -> None:

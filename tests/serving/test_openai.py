@@ -182,7 +182,6 @@ def test_a_schema_that_cannot_be_kept_is_a_400(client: openai.OpenAI, schema: di
         ({"model": PAINT}, 404, "model"),
         ({"logprobs": True}, 400, "logprobs"),
         ({"presence_penalty": 3.0}, 400, "presence_penalty"),
-        ({"logprobs": True}, 400, "logprobs"),
         ({"tools": []}, 400, "tools"),
         ({"n": 9}, 400, "n"),
         ({"max_tokens": 5000}, 400, "max_tokens"),
