@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,10 +56,14 @@ def chat(
 
     lang = _language(lang, english)
     question = _first(question, lang, prompt_zh, prompt_en)
-    values = (search, beams, temperature, top_k, top_p, min_p, repetition_penalty, length_penalty, max_new_tokens, seed)
     # ChatOptions itself checks what came from the command line.
-    closer = {"tiles": tiles, "ocr": ocr, "second_look": second_look}
-    options = ChatOptions(*values, tuple(stop or ()), lang, max_length, **closer)  # type: ignore[arg-type]
+    given: dict[str, Any] = {
+        "search": search, "num_beams": beams, "temperature": temperature, "top_k": top_k, "top_p": top_p,
+        "min_p": min_p, "repetition_penalty": repetition_penalty, "length_penalty": length_penalty,
+        "max_new_tokens": max_new_tokens, "seed": seed, "stop": tuple(stop or ()), "answer_language": lang,
+        "max_length": max_length, "tiles": tiles, "ocr": ocr, "second_look": second_look,
+    }  # fmt: skip
+    options = ChatOptions(**given)
     loading = {
         "device": device,
         "dtype": dtype,
