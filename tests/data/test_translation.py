@@ -157,7 +157,8 @@ def causal(tmp_path: Path) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    words = ["<unk>", "</s>", *sorted({c for text in (*PHRASES, *PHRASES.values()) for c in text.split()})]
+    told = ["把下面的文字翻译成中文", "只输出译文"]
+    words = ["<unk>", "</s>", *told, *sorted({c for text in (*PHRASES, *PHRASES.values()) for c in text.split()})]
     plain = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, "<unk>"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", eos_token="</s>")
