@@ -44,6 +44,8 @@ def ship(model: Path, evaluation: Path, card: Path) -> Path:
         "{parameters}": f"{numbers / 1e6:.1f} M",
         "{megabytes}": f"{size / 1e6:.1f} MB",
         "{seconds}": f"{figures['seconds']:.2f} s",
+        "{different}": f"{figures['seeds']['different']:.1f}",
+        "{apart}": f"{figures['seeds']['apart']:.0f}",
         "{unseen}": f"{100 * figures['scorer_on_unseen_style']:.0f} %",
     }
     text = card.read_text("utf-8")
