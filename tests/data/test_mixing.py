@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import tarfile
 from collections import Counter
 from itertools import pairwise
@@ -21,6 +22,7 @@ from huayu.data.records import Fault
 from huayu.errors import ImageError, ModelError, OptionError
 from huayu.training.finetune.examples import Batcher, Example
 from huayu.training.finetune.reading import Examples, gather
+from huayu.training.finetune.stage import FinetuneStage
 
 
 def picture() -> bytes:
@@ -116,6 +118,10 @@ def test_files_without_weights_are_one_and_with_weights_in_shares(tmp_path: Path
     assert max(Counter(drawn[:1000]).values()) == 125
     assert answers(gather([f"{few}:1", f"{many}:3"], None, bad), 50) == drawn[:50]
     assert answers(shared, 50, seed=1) != drawn[:50]
+    assert answers(pickle.loads(pickle.dumps(shared)), 50) == drawn[:50], "as a worker that is started anew gets it"
+    order, mix = Order([3, 4], (1,)), Mix([1, 2], (1,))
+    assert [pickle.loads(pickle.dumps(order))[at] for at in range(9)] == [order[at] for at in range(9)]
+    assert [pickle.loads(pickle.dumps(mix))[at] for at in range(9)] == [mix[at] for at in range(9)]
 
 
 def test_turns_stay_with_their_row_when_rows_are_held_back(tmp_path: Path) -> None:
@@ -173,3 +179,16 @@ def test_a_picture_that_cannot_be_opened_gives_its_place(tmp_path: Path, tiny_ch
     assert all(torch.equal(mended[name], value) for name, value in whole.items())
     with pytest.raises(ImageError):
         batcher([broken])
+
+
+def test_a_stage_learns_from_files_and_shards_and_asks_about_their_pictures(
+    tmp_path: Path, tiny_chat_folder: Path
+) -> None:
+    few = captions(tmp_path / "few.jsonl", ["x", "y"], tmp_path)
+    many = shard(tmp_path / "many.tar", range(6))
+    stages = [FinetuneStage(str(tiny_chat_folder), [f"{few}:1", f"{many}:3"], asks=1) for _ in range(2)]
+    assert (len(stages[0].learnt), len(stages[0].held)) == (6, 2)
+    assert len(stages[0].asked()["learnt"]["answers"]) == 1
+    first, again = (stage.batch(3, 4) for stage in stages)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert first["pixel_values"].shape[:2] == (4, 1)

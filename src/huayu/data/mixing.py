@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,9 @@ class Order:
         self.sizes, self.seed = [size for size in blocks if size], tuple(seed)
         self.starts = [0, *accumulate(self.sizes)]
         self._windows, self._window = lru_cache(2)(self._cut), lru_cache(2)(self._shuffled)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Order, (self.sizes, self.seed)  # to a worker, without what is remembered
 
     def __len__(self) -> int:
         return self.starts[-1]
@@ -77,8 +81,11 @@ class Mix:
         self.counts = np.floor(shares * self.size).astype(int)
         short = np.argsort(self.counts - shares * self.size, kind="stable")
         self.counts[short[: self.size - self.counts.sum()]] += 1
-        self.seed = tuple(seed)
+        self.weights, self.seed = tuple(weights), tuple(seed)
         self._cycle = lru_cache(2)(self._drawn)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Mix, (self.weights, self.seed)
 
     def __getitem__(self, position: int) -> tuple[int, int]:
         cycle, at = divmod(position, self.size)

@@ -61,10 +61,6 @@ class Held:
         """The bytes of its file. Raises ImageError."""
         raise NotImplementedError
 
-    def open(self) -> Image.Image:
-        """As :func:`open_picture`."""
-        return decode_picture(_capped(self.read()))
-
 
 def open_picture(source: str | Path | bytes | Held | Image.Image, *, allow_url: bool = True) -> Image.Image:
     """One RGB picture, upright, transparency laid on white; of an animation the first frame.
@@ -77,13 +73,13 @@ def open_picture(source: str | Path | bytes | Held | Image.Image, *, allow_url: 
     if isinstance(source, Image.Image):
         _check_sides(*source.size, MAX_PIXELS)
         return _rgb(source, upright=isinstance(source, ImageFile.ImageFile))
-    if isinstance(source, Held):
-        return source.open()
     return decode_picture(read_bytes(source, allow_url=allow_url))
 
 
-def read_bytes(source: str | Path | bytes, *, allow_url: bool = True) -> bytes:
+def read_bytes(source: str | Path | bytes | Held, *, allow_url: bool = True) -> bytes:
     """The bytes of a picture file, at most :data:`MAX_BYTES`. Raises ImageError."""
+    if isinstance(source, Held):
+        return _capped(source.read())
     if isinstance(source, bytes | bytearray | memoryview):
         return _capped(bytes(source))
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from huayu.data.pictures import MIN_SIDE, Held, open_picture
 from huayu.errors import ImageError
 from huayu.runtime.language import language_of
@@ -69,16 +67,13 @@ class Part(Held):
         whole = Path(self.picture.name)
         return f"{whole.stem}-{'-'.join(map(str, self.box))}.png"
 
-    def open(self) -> Image.Image:
+    def read(self) -> bytes:
         image, (left, top, width, height) = open_picture(self.picture), self.box
         edges = max(0, left), max(0, top), min(image.width, left + width), min(image.height, top + height)
         if edges[2] - edges[0] < MIN_SIDE or edges[3] - edges[1] < MIN_SIDE:
             raise ImageError("The region has no pixels.", "该区域内没有像素。")
-        return image.crop(edges)
-
-    def read(self) -> bytes:
         data = io.BytesIO()
-        self.open().save(data, "PNG")
+        image.crop(edges).save(data, "PNG", compress_level=1)
         return data.getvalue()
 
 

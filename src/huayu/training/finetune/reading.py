@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -59,6 +59,9 @@ class Examples(Sequence[Example]):
         self.tables = [table for tables, _ in parts for table in tables]
         self.starts = [0, *accumulate(len(table.rows) for table in self.tables)]
         self._orders = lru_cache(4)(self._order)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Examples, (self.parts,)  # to a worker, without what is remembered
 
     def __len__(self) -> int:
         return self.starts[-1]
