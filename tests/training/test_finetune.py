@@ -208,7 +208,7 @@ def test_a_damaged_adapter_is_refused_and_changes_nothing(
 
 
 def test_the_small_model_inside_learns_the_example(tmp_path: Path) -> None:
-    """Sixty steps of the README's command: before it never answers the question, after it mostly does what it was shown.
+    """Sixty steps of the README's command: before it never answers the question, after it mostly does.
 
     Wide bounds: 0.8 and 0.5 to 0.6 by the seed, and a processor's way to add numbers is a seed as well.
     """

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from huayu.chat.compiled import compile_blocks
 from huayu.chat.model import ChatModel
 from huayu.chat.options import ChatOptions, from_generation_config
 from huayu.chat.size import set_image_size
@@ -47,13 +48,13 @@ def load_chat(
     weights, or a hub id of any image-text-to-text model. ``device``: None takes CUDA or Apple's GPU if there is one.
     ``dtype``: None takes float32 on the CPU, else float16 (models of other libraries: as they were saved). ``vocab``:
     the vocabulary file of a published model, where it does not lie beside it. ``quantize``: ``"int8"`` or ``"int4"``
-    packs the language model's large matrices while they are read (see :mod:`huayu.quantization`). ``placement``: how
-    much of the GPU it may fill; None reads ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done,
-    total)`` is told bytes. ``safety``: what happens to unsafe questions and pictures (``"block"``, also as
-    ``"default"``, ``"blur"``, ``"allow"``: see :class:`huayu.safety.Guard`), a guard of your own, or None for no
-    checks. ``image_size``: pixels of a side that pictures are read with, a multiple of the model's patches, by
-    interpolated positions; None is what it was trained with. ``compile``: run the language model's blocks as one
-    compiled function: faster answers after a first one that takes a minute longer; needs a C++ compiler.
+    packs the language model's large matrices (see :mod:`huayu.quantization`). ``placement``: how much of the GPU it may
+    fill; None reads ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done, total)`` is told bytes.
+    ``safety``: what happens to unsafe questions and pictures (``"block"``, also as ``"default"``, ``"blur"``,
+    ``"allow"``: see :class:`huayu.safety.Guard`), a guard of your own, or None for no checks. ``image_size``: pixels of
+    a side that pictures are read with, a multiple of the model's patches, by interpolated positions; None is what it
+    was trained with. ``compile``: the language model's blocks as one function: faster answers after a slow first one;
+    needs a C++ compiler.
 
     Raises ModelError and CheckpointError; nothing half-loaded stays.
     """
@@ -63,24 +64,21 @@ def load_chat(
     from huayu.runtime.device import pick_device
     from huayu.safety import settle_guard
 
-    bits = None if quantize is None else parse_bits(quantize)
-    where = pick_device(device)
-    adapter = find_adapter(model)
+    where, adapter = pick_device(device), find_adapter(model)
     source = locate(adapter.base if adapter else model, kind="chat")
-    guard = settle_guard(safety, source.folder)
-    backend: Any
+    bits, guard = None if quantize is None else parse_bits(quantize), settle_guard(safety, source.folder)
     if source.form == "folder" and source.family is None:
-        backend = _open_foreign(source, where, dtype, bits, placement)
+        backend: Any = _open_foreign(source, where, dtype, bits, placement)
     else:
-        known = {"dtype": dtype, "bits": bits, "vocab": vocab, "placement": placement, "progress": progress}
-        backend = open_own(source, device=where, **known)  # type: ignore[arg-type]
+        wishes = {"vocab": vocab, "placement": placement, "progress": progress}
+        backend = open_own(source, device=where, dtype=dtype, bits=bits, **wishes)  # type: ignore[arg-type]
     if adapter:
         adapter.apply(backend.model)
         backend.name = adapter.name
     if image_size is not None:
         set_image_size(backend, image_size)
     if compile:
-        _compile(backend)
+        compile_blocks(backend)
     return ChatModel(backend, guard)
 
 
@@ -94,22 +92,6 @@ def _open_foreign(source: Source, where: torch.device, dtype: Any, bits: int | N
             f"huayu 只量化自己的模型，而 {source.name} 属于其他库；可尝试 --dtype float16。",
         )
     return open_backend(source, where, dtype, _settle_placement(placement, where))
-
-
-def _compile(backend: Any) -> None:
-    from huayu.models.compiled import CompilableBlocks
-    from huayu.quantization import QuantizedLinear
-
-    blocks = [module for module in backend.model.modules() if isinstance(module, CompilableBlocks)]
-    if not blocks or any(isinstance(module, QuantizedLinear) for module in backend.model.modules()):
-        raise ModelError(
-            f"Only models of huayu's own families, not quantised, are compiled: not {backend.name}.",
-            f"只能编译 huayu 自己的、未量化的模型：{backend.name} 不行。",
-        )
-    try:
-        blocks[0].compile_blocks()
-    except RuntimeError as error:
-        raise ModelError("Compiling needs a C++ compiler, such as g++.", "编译需要 C++ 编译器，例如 g++。") from error
 
 
 def open_viscpm(

@@ -11,8 +11,7 @@ from huayu.paint.options import SCHEDULERS, SEEDS
 Scheduler = Literal["ddpm", "ddim", "dpm++", "unipc", "euler", "pndm"]
 assert Scheduler.__args__ == SCHEDULERS  # type: ignore[attr-defined]
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
-# More than any cap of a server, less than what a number can hold.
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]  # more than any cap of a server
 Text = Annotated[str, Field(max_length=100_000)]
 StopText = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -244,7 +243,7 @@ class ModelList(Answered):
     data: list[ModelOut]
 
 
-# What every route may answer instead; so that a document of the API says it.
+# What every route may answer instead.
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be done as it is"},
     "5XX": {"model": ErrorBody, "description": "The server cannot do it now"},

@@ -47,9 +47,7 @@ class Step:
     picture: Tensor | None
 
 
-def condition(
-    embeds: PromptEmbeds, guidance: float | None, unet: Any, canvas_head: Any, noise: Tensor
-) -> Condition:
+def condition(embeds: PromptEmbeds, guidance: float | None, unet: Any, canvas_head: Any, noise: Tensor) -> Condition:
     """Rows for the UNet; ``noise`` (N, C, h, w): the first latents, to whose sides a canvas is stretched."""
     parts = [(embeds.cond, embeds.cond_mask)]
     if guidance is not None and embeds.uncond is not None and embeds.uncond_mask is not None:
