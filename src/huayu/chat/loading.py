@@ -46,15 +46,14 @@ def load_chat(
 
     ``model``: None (the one in the package), a name of ``huayu models``, a folder (of an adapter, too), a file of
     weights, or a hub id of any image-text-to-text model. ``device``: None takes CUDA or Apple's GPU if there is one.
-    ``dtype``: None takes float32 on the CPU, else float16 (models of other libraries: as they were saved). ``vocab``:
-    the vocabulary file of a published model, where it does not lie beside it. ``quantize``: ``"int8"`` or ``"int4"``
-    packs the language model's large matrices (see :mod:`huayu.quantization`). ``placement``: how much of the GPU it may
-    fill; None reads ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done, total)`` is told bytes.
-    ``safety``: what happens to unsafe questions and pictures (``"block"``, also as ``"default"``, ``"blur"``,
-    ``"allow"``: see :class:`huayu.safety.Guard`), a guard of your own, or None for no checks. ``image_size``: pixels of
-    a side that pictures are read with, a multiple of the model's patches, by interpolated positions; None is what it
-    was trained with. ``compile``: the language model's blocks as one function: faster answers after a slow first one;
-    needs a C++ compiler.
+    ``dtype``: None takes float32 on the CPU, else float16 (models of other libraries: as they were saved). ``vocab``: a
+    published model's vocabulary file, if it is elsewhere. ``quantize``: ``"int8"`` or ``"int4"`` packs the language
+    model's large matrices (see :mod:`huayu.quantization`). ``placement``: how much of the GPU it may fill; None reads
+    ``CUDA_MEMORY_CPMBEE_MAX`` and ``CUDA_MEM_SAVE``. ``progress(done, total)`` is told bytes. ``safety``: what happens
+    to unsafe questions and pictures (``"block"``, also as ``"default"``, ``"blur"``, ``"allow"``: see
+    :class:`huayu.safety.Guard`), a guard of your own, or None for no checks. ``image_size``: pixels of a side that
+    pictures are read with, a multiple of the model's patches; None is what it was trained with. ``compile``: the
+    language model's blocks as one function: faster answers after a slow first one; needs a C++ compiler.
 
     Raises ModelError and CheckpointError; nothing half-loaded stays.
     """
