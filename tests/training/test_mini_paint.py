@@ -74,8 +74,11 @@ def test_autoencoder_learns_and_its_latents_become_standard(pictures: np.ndarray
     assert abs(latents.square().mean() - 1) < 1e-3
 
 
-def test_canvas_learns(settings: dict[str, str]) -> None:
-    learns(canvas.CanvasStage(**settings), 3e-3)
+@pytest.mark.parametrize("variants", [0, 4, 8])
+def test_canvas_learns(settings: dict[str, str], variants: int) -> None:
+    stage = canvas.CanvasStage(variants=variants, **settings)
+    learns(stage, 3e-3)
+    assert stage.module().canvas.config.variants == variants
 
 
 def test_denoiser_learns_and_exports_a_pipeline(settings: dict[str, str], tmp_path: Path) -> None:

@@ -59,6 +59,6 @@ class CanvasHead(ModelMixin, ConfigMixin):
 
 
 def variant_of(noise: Tensor, variants: int) -> Tensor:
-    """(N, …) → (N,) which of 2ⁿ variants it chooses, all equally likely: by the signs of its first n numbers."""
-    bits = (noise.flatten(1)[:, : variants.bit_length() - 1] > 0).long()
+    """(N, …) → (N,) which of 2ⁿ variants it chooses, by the signs of its first n numbers; 0 where there are none."""
+    bits = (noise.flatten(1)[:, : max(variants, 1).bit_length() - 1] > 0).long()
     return (bits << torch.arange(bits.shape[1], device=bits.device)).sum(1)

@@ -39,11 +39,11 @@ STRANGE = 0.12  # of captions have a word that means nothing here
 class Words(nn.Module):
     """All that reads: the text encoder, the conditioning head and the canvas."""
 
-    def __init__(self, vocab_size: int) -> None:
+    def __init__(self, vocab_size: int, variants: int = 0) -> None:
         super().__init__()
         self.text_encoder = CpmBeeModel(text_config(vocab_size))
         self.conditioning_head = ConditioningHead(WIDTH, WIDTH)
-        self.canvas = CanvasHead(WIDTH, CHANNELS, GRID, HIDDEN, paintings.VARIANTS)
+        self.canvas = CanvasHead(WIDTH, CHANNELS, GRID, HIDDEN, variants)
         nn.init.zeros_(self.text_encoder.position_bias.weight)
         for layer in self.text_encoder.layers:
             nn.init.normal_(layer.attention.o_proj.weight, std=QUIET)
@@ -65,11 +65,11 @@ def read(captions: Sequence[str], vocabulary: BeeVocabulary) -> Batch:
 
 
 class Drawn:
-    """Every picture with its latents: what captions are drawn for."""
+    """Every picture with its latents: what captions are drawn for; ``variants`` of each."""
 
-    def __init__(self, data: str, vocabulary: str, autoencoder: str) -> None:
+    def __init__(self, data: str, vocabulary: str, autoencoder: str, variants: int) -> None:
         self.vocabulary = vocabulary_of(vocabulary)
-        self.pictures = paintings.load(data)
+        self.pictures = paintings.load(data)[:, :, :, : max(1, variants)]
         self.vae = AutoencoderKL.from_pretrained(autoencoder).to(memory_format=torch.channels_last).eval()
         self.latents = self._encoded()
 
@@ -90,7 +90,7 @@ class Drawn:
             texts.append("" if rng.random() < empty else text)
         noise = torch.from_numpy(rng.standard_normal((size, *self.latents.shape[4:]), dtype=np.float32))
         where = tuple(torch.tensor([order.shown for order in orders]).T)
-        latents = self.latents[(*where, variant_of(noise, paintings.VARIANTS))]
+        latents = self.latents[(*where, variant_of(noise, self.latents.shape[3]))]
         return read(texts, self.vocabulary), noise, latents.float()
 
     def judge(self, latents: Tensor, orders: Sequence[Order]) -> float:
@@ -120,7 +120,8 @@ def probes() -> dict[str, list[tuple[Order, str]]]:
 
 
 class CanvasStage:
-    """Learn the rough picture. ``data``: folder of the packed drawings; ``autoencoder``: folder of the trained one."""
+    """Learn the rough picture. ``data``: folder of the packed drawings; ``autoencoder``: folder of the trained one;
+    ``variants`` of each picture that the noise chooses from: 0, 2, 4 or 8."""
 
     def __init__(
         self,
@@ -129,14 +130,15 @@ class CanvasStage:
         vocabulary: str = "runs/mini_paint/vocab.txt",
         autoencoder: str = "runs/mini_paint/autoencoder/vae",
         start: str = "",
+        variants: int = paintings.VARIANTS,
     ) -> None:
-        self.seed, self.start = seed, start
-        self.drawn = Drawn(data, vocabulary, autoencoder)
+        self.seed, self.start, self.variants = seed, start, variants
+        self.drawn = Drawn(data, vocabulary, autoencoder, variants)
         self.probes = probes()
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
-        words = Words(len(self.drawn.vocabulary))
+        words = Words(len(self.drawn.vocabulary), self.variants)
         if self.start:
             words.load_state_dict(torch.load(self.start, weights_only=True))
         return words

@@ -81,17 +81,18 @@ class DenoiserStage:
         start: str = "",
         decay: float = 0.998,
     ) -> None:
-        self.seed, self.words, self.start, self.decay = seed, words, start, decay
+        self.seed, self.start, self.decay = seed, start, decay
+        self.words = torch.load(words, weights_only=True) if words else {}
         self.vocabulary = vocabulary
-        self.drawn = Drawn(data, vocabulary, autoencoder)
+        self.drawn = Drawn(data, vocabulary, autoencoder, len(self.words.get("canvas.variant.weight", ())))
         self.scheduler = scheduler()
         self.probes = probes()
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
-        words = Words(len(self.drawn.vocabulary))
+        words = Words(len(self.drawn.vocabulary), len(self.words.get("canvas.variant.weight", ())))
         if self.words:
-            words.load_state_dict(torch.load(self.words, weights_only=True))
+            words.load_state_dict(self.words)
         painter = Painter(words)
         if self.start:
             painter.load_state_dict(torch.load(self.start, weights_only=True))

@@ -57,7 +57,7 @@ class PolishStage:
         self.orders = [order for order in (Order(*place) for place in where) if not order.held][::every]
         sides = (self.pipeline.vae.config.latent_channels, GRID, GRID)
         self.noise = torch.randn(len(self.orders), *sides, generator=torch.Generator().manual_seed(seed))
-        self.variants = variant_of(self.noise, paintings.VARIANTS).tolist()
+        self.variants = variant_of(self.noise, self.pipeline.canvas.config.variants).tolist()
         with torch.no_grad():
             self.painted = self._painted(steps_painted)
             self.encoded = self._encoded()
