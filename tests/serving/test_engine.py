@@ -88,6 +88,7 @@ def test_a_batch_that_does_not_fit_is_answered_in_halves(
 ) -> None:
     """Memory for two rows at most, and none for a dog; it ends at once, or after some pieces were given."""
     real, sizes = chat.backend.generate, []
+    whole = chat.ask(TABLE, QUESTION).text
 
     def generate(prompts: Any, settings: Any, cancel: Any) -> Iterator[Any]:
         sizes.append(len(prompts))
@@ -117,7 +118,6 @@ def test_a_batch_that_does_not_fit_is_answered_in_halves(
         return await asyncio.gather(*map(taken, tickets), return_exceptions=True)
 
     answers = in_engine(shelf, work)
-    whole = "图里有一个橘子、一根香蕉和一块面包。"
     assert [answer[0] for answer in answers if isinstance(answer, tuple)] == [whole] * 4
     assert isinstance(answers[3], OutOfMemory)
     assert max(sizes) > 2
