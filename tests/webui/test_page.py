@@ -212,7 +212,7 @@ def test_candidates_with_scores_and_without(open_page: OpenPage) -> None:
     page.get_by_label("候选数").first.fill("3")
     paint(page, "一个红苹果")
     assert re.search(r"得分\s+-?[\d.]+ \(候选 -?[\d.]+ · -?[\d.]+ · -?[\d.]+\)", page.inner_text("#about"))
-    assert page.locator("#gallery .caption-label").count() == 1
+    page.wait_for_function("document.querySelectorAll('#gallery .caption-label').length === 1")  # previews fade out
     page.fill("#prompt textarea", "a red apple")
     page.click("#paint")
     page.wait_for_function("document.querySelectorAll('#gallery .thumbnail-item').length === 3")
