@@ -194,7 +194,7 @@ def test_paint_look_and_talk_about_it(open_page: OpenPage, picture: Take) -> Non
     page.click("#paint-options > button")
     page.get_by_text("cartoon").click()
     paint(page, "a banana")
-    assert page.locator("#gallery .thumbnail-item").count() == 2
+    page.wait_for_function("document.querySelectorAll('#gallery .thumbnail-item').length === 2")
     assert "Seed 7" in page.locator("#gallery .caption-label").first.inner_text()
     assert "huayu-chat-mini: Yes" in page.inner_text("#about")
     picture(page, "paint_en")
