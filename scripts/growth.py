@@ -1,4 +1,4 @@
-"""Growth curves of the embedded models: ``python scripts/growth.py`` draws docs/growth.json into docs/images/growth.png.
+"""Growth curves of the embedded models: ``python scripts/growth.py`` draws docs/growth.json to docs/images/growth.png.
 
 Needs the extra ``train``.
 """

@@ -62,6 +62,27 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(tmp_path: Path) -> Non
     assert steps == list(range(1, 41)), "each step is logged once"
 
 
+class Beside(Line):
+    """Only the last layer learns; the first is as ``seed`` drew it."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def module(self) -> nn.Module:
+        torch.manual_seed(self.seed)
+        module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        module[0].requires_grad_(False)
+        return module
+
+
+def test_a_run_does_not_go_on_beside_other_weights(tmp_path: Path) -> None:
+    train(Beside(1), settings(tmp_path, steps=3))
+    with pytest.raises(ModelError, match="another model"):
+        train(Beside(2), settings(tmp_path, steps=6))
+    train(Beside(1), settings(tmp_path, steps=6))
+
+
 def test_it_learns_and_leaves_a_log_and_curves(tmp_path: Path) -> None:
     folder = train(Line(), settings(tmp_path, steps=120))
     errors = [row["evaluation"]["error"] for row in rows(folder) if "evaluation" in row]  # type: ignore[index]

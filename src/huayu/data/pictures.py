@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,14 +53,14 @@ _UPRIGHT = {
 _ORIENTATION = 0x0112
 
 
-class Held:
+class Held(ABC):
     """A picture inside something larger, read when it is asked for. ``name``: what it is called there."""
 
     name: str
 
+    @abstractmethod
     def read(self) -> bytes:
         """The bytes of its file. Raises ImageError."""
-        raise NotImplementedError
 
 
 def open_picture(source: str | Path | bytes | Held | Image.Image, *, allow_url: bool = True) -> Image.Image:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +33,7 @@ from huayu.errors import PromptError
 _LOOKS_LIKE_PICTURE = re.compile(r"^https?://|\.(png|jpe?g|webp|gif|bmp)$", re.IGNORECASE)
 
 
-class Table:
+class Table(ABC):
     """Rows of one file or folder.
 
     ``inside``: further folders, by name, in which its pictures may be. ``anywhere``: any row is read as quickly,
@@ -45,12 +46,12 @@ class Table:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
+    @abstractmethod
     def item(self, place: int) -> tuple[int, Any]:
         """Row ``place`` (0, 1, …): its number for people, and a mapping, or Bad."""
-        raise NotImplementedError
 
     @property
     def blocks(self) -> list[int]:

@@ -6,6 +6,7 @@ Files hold whole tensors, however the parameters are shared out: a run goes on w
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from huayu.errors import ModelError
 from huayu.training.ema import Average
 from huayu.training.sharding import shared_like, whole
 
@@ -48,6 +50,16 @@ def take_up(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise RuntimeError(f"the checkpoint belongs to another model: {lost[0]}")
 
 
+def base_of(module: nn.Module) -> str:
+    """A hash of the first numbers of every parameter that does not learn: what a run stands on."""
+    digest = hashlib.sha256()
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            few = parameter.detach().flatten()[:64].contiguous().cpu().view(torch.uint8)
+            digest.update(name.encode() + few.numpy().tobytes())
+    return digest.hexdigest()
+
+
 @dataclasses.dataclass
 class Best:
     """The smallest figure so far, and how many evaluations it has stood."""
@@ -68,12 +80,14 @@ class Best:
 
 @dataclasses.dataclass
 class Learner:
-    """What a checkpoint holds. ``module``: under the names of the stage's own, shared out or not."""
+    """What a checkpoint holds. ``module``: under the names of the stage's own, shared out or not; ``base``: what
+    :func:`base_of` tells of it."""
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
     average: Average
     best: Best
+    base: str
 
     def save(self, path: Path, step: int, *, first: bool = True) -> None:
         """The ``first`` process writes, but all must ask."""
@@ -85,13 +99,20 @@ class Learner:
                 if first:
                     state["average"] = {name: value.clone() for name, value in state["average"].items()}
         if first:
-            save(path, {**state, "step": step, "best": [self.best.value, self.best.stood]})
+            best = [self.best.value, self.best.stood]
+            save(path, {**state, "step": step, "best": best, "base": self.base})
 
     def resume(self, path: Path) -> int:
-        """Take up a checkpoint where there is one; the step it was saved at, else 0."""
+        """Take up a checkpoint where there is one; the step it was saved at, else 0. Raises ModelError when the weights
+        that do not learn are others than those it was made beside."""
         if not path.exists():
             return 0
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if state.get("base", self.base) != self.base:
+            raise ModelError(
+                f"{path.parent} holds a run on another model: name another folder.",
+                f"{path.parent} 中是另一个模型的训练：请换一个文件夹。",
+            )
         if self.average.decay:
             take_up(self.module, state.get("average", state["module"]))
             self.average.take()

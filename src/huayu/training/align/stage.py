@@ -28,6 +28,7 @@ from huayu.runtime.language import language_of
 from huayu.runtime.packages import require
 from huayu.training.align.join import Connector, connector_of, join, parameters_of
 from huayu.training.finetune.examples import MAX_TOKENS, Example, examples_of
+from huayu.training.held import hold_back
 from huayu.training.loop import Batch
 
 _LOG = logging.getLogger("huayu")
@@ -69,9 +70,7 @@ class AlignStage:
         rows = self._rows(data, pictures, check_pictures)
         held = self._rows(evaluation, pictures, check_pictures) if evaluation else []
         if not evaluation and split and len(rows) > 1:
-            order = np.random.default_rng(seed).permutation(len(rows))
-            count = max(1, round(split * len(rows)))
-            held, rows = [rows[i] for i in sorted(order[:count])], [rows[i] for i in sorted(order[count:])]
+            rows, held = hold_back(rows, split, seed)
         self.learnt, self.held = examples_of(rows), examples_of(held)
         if not self.learnt:
             raise ModelError(f"{data} holds no row to learn.", f"{data} 中没有可学习的数据。")

@@ -17,6 +17,7 @@ from huayu.chat import load_chat
 from huayu.errors import ModelError
 from huayu.training.finetune.methods import METHODS, WHOLE, prepare, write
 from huayu.training.finetune.packing import packed
+from huayu.training.held import hold_back
 from huayu.training.language.texts import pieces, read_texts
 from huayu.training.loop import Batch
 
@@ -52,9 +53,7 @@ class PretrainStage:
         self.base, self.method, self.seed, self.pack = model, method, seed, pack
         self.learnt, self.held = _cut(data, length), _cut(evaluation, length) if evaluation else []
         if not evaluation and len(self.learnt) > 1:
-            order = np.random.default_rng(seed).permutation(len(self.learnt))
-            count = max(1, round(split * len(order)))
-            self.held, self.learnt = [self.learnt[i] for i in order[:count]], [self.learnt[i] for i in order[count:]]
+            self.learnt, self.held = hold_back(self.learnt, split, seed)
         if not self.learnt or not self.held:
             raise ModelError(f"{data} holds too little text.", f"{data} 中的文本太少。")
         where = "bfloat16" if torch.cuda.is_available() and method not in WHOLE else "float32"

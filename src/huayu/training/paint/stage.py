@@ -23,6 +23,7 @@ from huayu.models.viscpm_paint.prompts import PromptEmbeds
 from huayu.models.viscpm_paint.schedulers import exact_scheduler
 from huayu.runtime.device import pick_device
 from huayu.runtime.packages import require
+from huayu.training.held import hold_back
 from huayu.training.journal import Sample
 from huayu.training.loop import Batch
 from huayu.training.paint.rows import Words, caption_of, encode_pictures, read_captions
@@ -79,9 +80,7 @@ class PaintStage:
         rows = read_captions(data, pictures, bad_rows)
         held = read_captions(evaluation, pictures, bad_rows) if evaluation else []
         if not evaluation:
-            order = np.random.default_rng(seed).permutation(len(rows))
-            count = max(1, round(split * len(rows)))
-            held, rows = [rows[i] for i in order[:count]], [rows[i] for i in order[count:]]
+            rows, held = hold_back(rows, split, seed)
         if not rows or not held:
             raise ModelError(f"{data} holds too few pictures.", f"{data} 中的图片太少。")
         self.captions = {"learnt": [caption_of(row) for row in rows], "held": [caption_of(row) for row in held]}
