@@ -120,14 +120,15 @@ def test_recipes_take_overrides_of_what_they_have(tmp_path: Path) -> None:
         read(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize("model", ["mini_chat", "mini_glm"])
 @pytest.mark.parametrize("name", ["vision", "language", "align", "instruct"])
-def test_shipped_recipes_fit_their_stages(name: str) -> None:
+def test_shipped_recipes_fit_their_stages(model: str, name: str) -> None:
     import importlib
     import inspect
 
     from huayu.training.recipe import STAGES
 
-    found = read(Path(__file__).parents[2] / "recipes" / "mini_chat" / f"{name}.toml")
+    found = read(Path(__file__).parents[2] / "recipes" / model / f"{name}.toml")
     module, _, attribute = STAGES[found.pop("stage")].partition(":")
     known = set(inspect.signature(getattr(importlib.import_module(module), attribute)).parameters)
     assert set(found) <= known | set(LoopSettings.names())

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from huayu.data.sprites import Sprites
-from huayu.models.cpm_bee import collate
+from huayu.errors import ModelError
 from huayu.training.mini_chat import join, language, reading, rows, vision
+from huayu.training.mini_chat.families import FAMILIES, Family, open_family
 from huayu.training.mini_chat.scoring import right_answers
 from tests.data.sprites_fixture import some_sprites
 
@@ -23,16 +24,28 @@ def drawings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "sprites_file", lambda folder: Path(folder))
 
 
-def test_batches_depend_on_seed_and_index_only(drawings: None, tmp_path: Path) -> None:
-    first, second = (language.LanguageStage(vocabulary=str(tmp_path / "vocab.txt")) for _ in range(2))
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest, tmp_path: Path) -> Family:
+    return open_family(request.param, str(tmp_path / "words" / request.param))
+
+
+def test_only_known_families(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="viscpm_chat, visualglm"):
+        open_family("llava", str(tmp_path / "words"))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_batches_depend_on_seed_and_index_only(drawings: None, tmp_path: Path, name: str) -> None:
+    first, second = (language.LanguageStage(family=name, vocabulary=str(tmp_path / "words")) for _ in range(2))
     again, other = second.batch(3, 6), second.batch(4, 6)
     batch = first.batch(3, 6)
     assert all(torch.equal(batch[name], again[name]) for name in batch)
     assert not torch.equal(batch["slots"], other["slots"])
 
 
-def test_parts_of_like_length_give_the_loss_of_the_whole(drawings: None, tmp_path: Path) -> None:
-    stage = language.LanguageStage(vocabulary=str(tmp_path / "vocab.txt"))
+@pytest.mark.parametrize("name", FAMILIES)
+def test_parts_of_like_length_give_the_loss_of_the_whole(drawings: None, tmp_path: Path, name: str) -> None:
+    stage = language.LanguageStage(family=name, vocabulary=str(tmp_path / "words"))
     module = stage.module().eval()
     batch = stage.batch(0, 20)
     lengths = batch["attention_mask"].sum(1)
@@ -45,15 +58,13 @@ def test_parts_of_like_length_give_the_loss_of_the_whole(drawings: None, tmp_pat
     assert widths[0] < widths[-1] == batch["input_ids"].shape[1]
 
 
-def test_a_thing_looks_like_its_names(tmp_path: Path) -> None:
+def test_a_thing_looks_like_its_names(family: Family) -> None:
     from huayu.data import world
-    from huayu.training.mini_chat.architecture import vocabulary_of
 
-    vocabulary = vocabulary_of(str(tmp_path / "vocab.txt"))
-    names = language.names_of(vocabulary)
+    names = language.names_of(family)
     dog = names[1 + world.concept_ids()["dog"]]
-    assert dog[vocabulary.ids[" dog"]] == 0.5
-    assert dog[vocabulary.ids["狗"]] == 0.5
+    assert dog[family.encode(" dog")] == 0.5
+    assert dog[family.encode("狗")] == 0.5
     assert dog.sum() == 1
     assert names[0].sum() == names[-1].sum() == 0, "nothing and strangers have no name"
 
@@ -70,9 +81,8 @@ def test_disturbed_slots_stay_shares(drawings: None) -> None:
         assert seen[3, 7] > 0.3
 
 
-def test_what_is_to_be_read_in_a_scene_is_where_it_stands(drawings: None, tmp_path: Path) -> None:
+def test_what_is_to_be_read_in_a_scene_is_where_it_stands(drawings: None, family: Family) -> None:
     from huayu.data.layouts import Scene, Thing, oracle_slots
-    from huayu.training.mini_chat.architecture import vocabulary_of
 
     left, right = Thing(0, 0, -1, 0.2, 0.5, 0.4), Thing(5, 0, -1, 0.8, 0.5, 0.4)
     scene = Scene(0, (left, right))
@@ -85,20 +95,18 @@ def test_what_is_to_be_read_in_a_scene_is_where_it_stands(drawings: None, tmp_pa
     assert grid[1, 3] == 1
     assert labels["sides"][0].view(4, 4, 4)[1, 0].tolist() == [1, 0, 0, 0], "leftmost; neither is above the other"
     assert (labels["order"][1] == -100).all(), "no scene, nothing to read"
-    vocabulary = vocabulary_of(str(tmp_path / "vocab.txt"))
-    named = reading.nouns(vocabulary)
-    assert named[vocabulary.ids[" dog"]] == named[vocabulary.ids["狗"]] == 1
+    named = reading.nouns(family)
+    assert named[family.encode(" dog")] == named[family.encode("狗")] == 1
 
 
-def test_each_word_of_an_answer_looks_for_what_it_names_next(tmp_path: Path) -> None:
+def test_each_word_of_an_answer_looks_for_what_it_names_next(family: Family) -> None:
     from huayu.data.dialogues import Turn
-    from huayu.training.mini_chat.architecture import NUM_CLASSES, vocabulary_of
+    from huayu.training.mini_chat.architecture import NUM_CLASSES
 
-    vocabulary = vocabulary_of(str(tmp_path / "vocab.txt"))
     answer = "There is a dog and something I do not know in the picture."
     turns = [Turn("list", "en", "Is there a cat?", answer)]
-    batch = collate([rows.rows_of(turns, 0, vocabulary, picture=True)], vocabulary, with_labels=True)
-    about = reading.words_about_things(batch, reading.nouns(vocabulary), reading.strangers(vocabulary))
+    batch = family.collate([family.row(turns, 0, picture=True)])
+    about = reading.words_about_things(batch, reading.nouns(family), reading.strangers(family))
     dog, cat, unknown = 1, 2, NUM_CLASSES - 1
     asked = about["mention"][0]
     assert asked[asked > 0].tolist() == [cat], "the question's noun; the answer's words are no context"
@@ -108,44 +116,69 @@ def test_each_word_of_an_answer_looks_for_what_it_names_next(tmp_path: Path) -> 
     assert said == [dog] * 4 + [unknown] * 6 + [0] * (len(said) - 10)
 
 
-def test_the_eye_knows_where_its_things_are(drawings: None) -> None:
-    stage = vision.VisionStage()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_eye_knows_where_its_things_are(drawings: None, tmp_path: Path, name: str) -> None:
+    stage = vision.VisionStage(family=name, vocabulary=str(tmp_path / "words"))
     batch = stage.batch(0, 8)
     there = batch["things"] >= 0
     assert torch.equal(batch["where"].sum(-1) > 0, there)
     assert torch.allclose(batch["slots"].sum(-1), torch.ones(8, 16), atol=1e-4)
     loss, parts = stage.loss(stage.module(), batch)
-    assert set(parts) == {"thing", "slot", "background"}
+    assert set(parts) >= {"thing", "slot", "background"}
     assert torch.isfinite(loss)
 
 
-def test_joining_keeps_both_parts_and_exports_a_model_that_talks(drawings: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FAMILIES)
+def test_joining_keeps_both_parts_and_exports_a_model_that_talks(drawings: None, tmp_path: Path, name: str) -> None:
     import huayu
 
-    words = str(tmp_path / "vocab.txt")
-    eye, reader = vision.VisionStage(), language.LanguageStage(vocabulary=words)
+    made = {"family": name, "vocabulary": str(tmp_path / "words")}
+    eye, reader = vision.VisionStage(**made), language.LanguageStage(**made)
     eye_module, reader_module = eye.module(), reader.module()
     eye.export(eye_module, tmp_path)
     reader.export(reader_module, tmp_path)
-    stage = join.JoinStage(
-        vocabulary=words, vision=str(tmp_path / "vision.pt"), language=str(tmp_path / "language.pt"), asks=2
-    )
+    parts = {"vision": str(tmp_path / "vision.pt"), "language": str(tmp_path / "language.pt")}
+    stage = join.JoinStage(**made, **parts, asks=2)
     joined = stage.module()
-    chat = joined.chat
-    assert torch.equal(chat.query_tokens, eye_module.query_tokens)
+    chat, last = joined.chat, stage.family.last_linear(joined.chat)
+    assert torch.equal(chat.query_tokens, eye_module.eye.query_tokens)
+    for own, other in ((chat.vision_encoder, eye_module.eye.vision_encoder), (chat.language_model, reader_module)):
+        assert set(map(_sum, own.parameters())) <= set(map(_sum, other.parameters()))
     assert not any(p.requires_grad for p in chat.language_model.parameters()), "alignment leaves the language alone"
     batch = stage.batch(0, 4)
     assert len(batch["input_ids"]) == 8
     loss, _ = stage.loss(joined, batch)
     loss.backward()
-    assert chat.projector.linear_1.weight.grad.abs().sum() > 0
-    assert chat.vision_encoder.patch_embedding.proj.weight.grad.abs().sum() > 0
+    assert last.weight.grad.abs().sum() > 0
+    assert all(p.grad.abs().sum() > 0 for n, p in chat.vision_encoder.named_parameters() if "proj.weight" in n)
     stage.export(joined.eval(), tmp_path)
     model = huayu.load_chat(tmp_path / "model", device="cpu")
     reply = model.ask(None, "你好", max_new_tokens=3)
     assert reply.usage.completion_tokens >= 1
-    later = join.JoinStage(vocabulary=words, start=str(tmp_path / "joined.pt"), train_language=True).module()
+    later = join.JoinStage(**made, start=str(tmp_path / "joined.pt"), train_language=True).module()
     assert all(p.requires_grad for p in later.chat.language_model.parameters())
+
+
+def _sum(values: torch.Tensor) -> float:
+    return float(values.detach().double().sum())
+
+
+@pytest.mark.parametrize(("question", "asked"), [("这是什么？", "能吃吗？"), ("What is this?", "Can you eat it?")])
+def test_visualglm_is_trained_on_the_prompts_that_it_is_asked(tmp_path: Path, question: str, asked: str) -> None:
+    from huayu.data.dialogues import Turn
+    from huayu.models.visualglm.processing import VisualGLMImageProcessor, VisualGLMProcessor
+    from huayu.training.mini_chat.architecture import NUM_QUERIES
+
+    family = open_family("visualglm", str(tmp_path / "ice_text.model"))
+    turns = [Turn("name", "zh", question, "狗。"), Turn("edible", "zh", asked, "不能。")]
+    batch = family.collate([family.row(turns, 1, picture=True)])
+    processor = VisualGLMProcessor(VisualGLMImageProcessor(), family.tokenizer, NUM_QUERIES, "pad")
+    prompt = processor.chat_prompt(asked, [(question, "狗。")], picture=True, english=asked.startswith("Can"))
+    length = len(prompt.ids)
+    assert batch["input_ids"][0, :length].tolist() == prompt.ids
+    assert batch["position_ids"][0, :, :length].tolist() == family.tokenizer.position_rows(prompt.ids)
+    assert (batch["image_token_index"][0] >= 0).long().argmax() == prompt.picture_at
+    assert (batch["labels"][0] != -100).long().argmax() == length - 1, "<sop> tells the first word"
 
 
 def test_only_whole_answers_are_right() -> None:
@@ -157,13 +190,19 @@ def test_only_whole_answers_are_right() -> None:
 
 def test_rows_ask_a_turn_after_those_before_it(tmp_path: Path) -> None:
     from huayu.data.dialogues import Turn
-    from huayu.training.mini_chat.architecture import vocabulary_of
 
-    vocabulary = vocabulary_of(str(tmp_path / "vocab.txt"))
+    family = open_family("viscpm_chat", str(tmp_path / "vocab.txt"))
+    vocabulary = family.vocabulary
     turns = [Turn("name", "en", "What is this?", "This is a dog."), Turn("edible", "en", "Can you eat it?", "No.")]
-    packed = rows.rows_of(turns, 1, vocabulary, picture=False)
+    packed = family.row(turns, 1, picture=False)
     assert not packed.image_bounds
     text = vocabulary.decode(packed.input_ids)
     assert "User: What is this?\nAI: This is a dog.\n" in text
-    answer = collate([packed], vocabulary, with_labels=True)["labels"][0]
+    answer = family.collate([packed])["labels"][0]
     assert vocabulary.decode(answer[answer != -100].tolist()) == "No.</s>"
+    glm = open_family("visualglm", str(tmp_path / "ice_text.model"))
+    batch = glm.collate([glm.row(turns, 1, picture=False)])
+    ids, labels = batch["input_ids"][0], batch["labels"][0]
+    assert glm.tokenizer.decode(ids).startswith("Q:What is this?\nA:This is a dog.\nQ:Can you eat it?\nA:")
+    assert glm.tokenizer.convert_ids_to_tokens(labels[labels != -100].tolist()) == ["▁No", ".", "<eop>"]
+    assert glm.tokenizer.convert_ids_to_tokens(ids[batch["is_context"][0] == 0].tolist())[:2] == ["<sop>", "▁No"]

@@ -59,7 +59,7 @@ ENGLISH = (
 )
 
 
-def _texts(tongue: str) -> Iterator[str]:
+def texts(tongue: str) -> Iterator[str]:
     """Everything that questions and answers in this language can be made of."""
     for table in (wordings.TRAIN, wordings.HELD):
         for by_tongue in table.values():
@@ -96,7 +96,7 @@ def tokens() -> list[str]:
     first: dict[str, None] = {}
     inner: dict[str, None] = {}
     names = [name for concept in world.CONCEPTS for name in (concept.en, *concept.aliases_en)]
-    for text in (*_texts("en"), *names):
+    for text in (*texts("en"), *names):
         spoken = re.findall(r"[A-Za-z][A-Za-z'-]*", re.sub(r"\{\w+\}", "", text))
         if spoken and not text.startswith("{"):
             first.update(dict.fromkeys((spoken[0].capitalize() if spoken[0] != "T-shirt" else spoken[0], spoken[0])))
@@ -106,7 +106,7 @@ def tokens() -> list[str]:
     found.update(dict.fromkeys(first))
     found.update(dict.fromkeys(f" {word}" for word in inner))
     found.update(dict.fromkeys(f" {word}" for word in ENGLISH.split()))
-    characters = {char: None for text in _texts("zh") for char in text}
+    characters = {char: None for text in texts("zh") for char in text}
     for concept in world.CONCEPTS:
         characters.update(dict.fromkeys("".join((concept.zh, *concept.aliases_zh))))
     for part in ("".join(characters), HAN):

@@ -23,9 +23,9 @@ from huayu.experiments.transfer.talk import CAPTIONS, LANGUAGES, SAY_IN, SKILLS,
 from huayu.models.cpm_bee import BeeVocabulary, CpmBeeForCausalLM, PackedItem, collate, pack
 from huayu.models.cpm_bee.position_bias import SegmentPositionBias
 from huayu.training.loop import Batch
-from huayu.training.mini_chat.language import QUIET, scale_rates
 from huayu.training.mini_chat.rows import like_lengths
 from huayu.training.mini_chat.scoring import right_answers
+from huayu.training.mini_chat.viscpm import QUIET, scale_rates
 
 FIELDS = ("input", "prompt", "User")  # where a passage may stand
 FAR = 5.0  # of the exponent of attention: too far to be looked at

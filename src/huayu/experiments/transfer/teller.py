@@ -24,8 +24,8 @@ from huayu.experiments.transfer.talk import CAPTIONS, Talker, Turn
 from huayu.models.cpm_bee import BeeVocabulary, PackedItem, collate, pack
 from huayu.models.viscpm_chat import VisCPMChatForConditionalGeneration
 from huayu.training.loop import Batch
-from huayu.training.mini_chat.language import scale_rates
 from huayu.training.mini_chat.rows import like_lengths
+from huayu.training.mini_chat.viscpm import scale_rates
 
 CAPTION_SHARES = dict.fromkeys(CAPTIONS, 1.0)
 INSTRUCTION_SHARES = {skill: share for skill, share in SHARES.items() if skill not in CAPTIONS}

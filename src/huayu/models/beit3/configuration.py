@@ -5,6 +5,8 @@ from __future__ import annotations
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from huayu.models.stem import check_stem
+
 
 @strict
 class Beit3Config(PreTrainedConfig):
@@ -38,9 +40,7 @@ class Beit3Config(PreTrainedConfig):
 
     def validate_stem(self) -> None:
         """The stem's strides make up one patch; called for every new configuration."""
-        halvings = len(self.stem_channels or [0]) - 1
-        if halvings > 0 and self.patch_size % 2**halvings:
-            raise ValueError(f"patches of {self.patch_size} pixels cannot be halved {halvings} times")
+        check_stem(self.stem_channels, self.patch_size)
 
     @classmethod
     def from_published(cls, settings: dict, **changes: object) -> Beit3Config:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 
 from huayu.models.beit3.configuration import Beit3Config
+from huayu.models.stem import StemmedPatches, init_stem
 
 UNUSED_POSITIONS = 2  # rows 0 and 1 of both position tables are never read
 
@@ -35,41 +35,16 @@ class Multiway(nn.Module):
         return torch.cat([self.vision(x[:, :split]), self.query(x[:, split:])], dim=1)
 
 
-class StemConvolution(nn.Module):
-    """Convolution (3×3, larger for strides over 2), batch norm and ReLU; added to its input when it keeps the shape."""
-
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.residual = stride == 1 and before == after
-        kernel = max(3, 2 * stride - 1)
-        self.conv = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
-        self.norm = nn.BatchNorm2d(after)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, S, S) → (N, C', S / stride, S / stride)."""
-        out = F.relu(self.norm(self.conv(x)))
-        return x + out if self.residual else out
-
-
-class Beit3PatchEmbedding(nn.Module):
-    """Pixels → class token and patches, row-major; the convolutional stem is our option for small models."""
+class Beit3PatchEmbedding(StemmedPatches):
+    """Pixels → class token and patches, row-major."""
 
     def __init__(self, config: Beit3Config) -> None:
-        super().__init__()
+        super().__init__(config.stem_channels, config.stem_depth, config.patch_size, config.hidden_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
-        widths = [3, *(config.stem_channels or [])]
-        kernel, stem = config.patch_size, []
-        for number, (before, after) in enumerate(pairwise(widths)):
-            stride = 2 if number else config.patch_size // 2 ** (len(widths) - 2)
-            stem.append(StemConvolution(before, after, stride))
-            stem += [StemConvolution(after, after, stride=1) for _ in range(config.stem_depth if number else 0)]
-            kernel = 1
-        self.stem = nn.Sequential(*stem)
-        self.proj = nn.Conv2d(widths[-1], config.hidden_size, kernel, kernel)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """(N, 3, S, S) → (N, P, D)."""
-        patches = self.proj(self.stem(pixel_values.to(self.proj.weight.dtype))).flatten(2).transpose(1, 2)
+        patches = super().forward(pixel_values.to(self.weight.dtype)).flatten(2).transpose(1, 2)
         return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
 
 
@@ -152,8 +127,7 @@ class Beit3Model(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, Beit3PatchEmbedding):
             init.normal_(module.cls_token, std=self.config.initializer_range)
-            for block in module.stem:  # a normalised stem learns from any scale; keep its signal near 1
-                init.kaiming_normal_(block.conv.weight, nonlinearity="relu")
+        init_stem(module)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.patch_embedding

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import Blip2QFormerConfig, Blip2VisionConfig, PreTrainedConfig
 
 from huayu.models.chatglm.configuration import ChatGLMConfig
+from huayu.models.stem import check_stem
 
 # Epsilon of the norm behind the vision tower, which is not that of the norms inside it. Source: spec visualglm §4.
 VISION_NORM_EPSILON = 1e-5
@@ -18,7 +19,8 @@ class VisualGLMConfig(PreTrainedConfig):
     """A ViT and a Q-Former whose outputs, projected, stand in a ChatGLM prompt; defaults are the published 6B model.
 
     ``image_length``: embeddings per picture. ``quantization_bit``: 8 or 4 where layers are packed,
-    ``quantization_scope`` says which. Source: spec visualglm §1.
+    ``quantization_scope`` says which. ``stem_channels``, ``stem_depth``: a convolutional stem before the patches, as of
+    :class:`huayu.models.beit3.Beit3Config`; None is the published patch embedding. Source: spec visualglm §1.
     """
 
     model_type = "visualglm"
@@ -32,6 +34,8 @@ class VisualGLMConfig(PreTrainedConfig):
     vision_config: dict | PreTrainedConfig | None = None
     qformer_config: dict | PreTrainedConfig | None = None
     image_length: int = 32
+    stem_channels: list[int] | None = None
+    stem_depth: int = 0
     quantization_bit: int | None = None
     quantization_scope: str | list | None = None
     initializer_range: float = 0.02
@@ -42,6 +46,10 @@ class VisualGLMConfig(PreTrainedConfig):
             value = getattr(self, name) or {}
             setattr(self, name, kind(**value) if isinstance(value, dict) else value)
         super().__post_init__(**kwargs)
+
+    def validate_stem(self) -> None:
+        """The stem's strides make up one patch; called for every new configuration."""
+        check_stem(self.stem_channels, cast(Any, self.vision_config).patch_size)
 
     @classmethod
     def from_published(cls, settings: dict[str, Any], **changes: Any) -> VisualGLMConfig:

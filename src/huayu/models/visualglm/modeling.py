@@ -15,6 +15,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from huayu.models.chatglm.generation import ChatGLMGenerationMixin
 from huayu.models.chatglm.modeling import ChatGLMForCausalLM
 from huayu.models.chatglm.scopes import scopes
+from huayu.models.stem import StemmedPatches, init_stem
 from huayu.models.visualglm.configuration import VISION_NORM_EPSILON, VisualGLMConfig
 from huayu.quantization.scopes import Part
 from huayu.quantization.swap import as_configured, quantize_model
@@ -48,6 +49,13 @@ class VisualGLMForConditionalGeneration(PreTrainedModel, ChatGLMGenerationMixin)
         width = config.qformer_config.hidden_size
         self.vision_encoder = Blip2VisionModel._from_config(config.vision_config)
         self.vision_encoder.post_layernorm.eps = VISION_NORM_EPSILON
+        if config.stem_channels:
+            self.vision_encoder.embeddings.patch_embedding = StemmedPatches(
+                config.stem_channels,
+                config.stem_depth,
+                config.vision_config.patch_size,
+                config.vision_config.hidden_size,
+            )
         self.query_tokens = nn.Parameter(torch.zeros(config.image_length, width))
         self.qformer = Blip2QFormerModel._from_config(config.qformer_config)
         self.projector = nn.Linear(width, config.text_config.hidden_size)
@@ -61,6 +69,7 @@ class VisualGLMForConditionalGeneration(PreTrainedModel, ChatGLMGenerationMixin)
             init.normal_(self.query_tokens, std=self.config.initializer_range)
         else:
             super()._init_weights(module)
+        init_stem(module)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()

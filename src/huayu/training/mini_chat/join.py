@@ -18,14 +18,13 @@ from torch.nn import functional as F
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.layouts import OUTSIDE_SHARE
 from huayu.data.scenes import Composed, Sprites, compose
-from huayu.models.cpm_bee import collate
 from huayu.training.loop import Batch
-from huayu.training.mini_chat.architecture import sprites_file, vocabulary_of
+from huayu.training.mini_chat.architecture import SIZE, sprites_file
+from huayu.training.mini_chat.families import open_family
 from huayu.training.mini_chat.joined import Joined, export_chat, fit_projector
-from huayu.training.mini_chat.language import BLIND_SHARE, scale_rates
+from huayu.training.mini_chat.language import BLIND_SHARE
 from huayu.training.mini_chat.reading import nouns, reading_labels, strangers, words_about_things
-from huayu.training.mini_chat.rows import rows_of
-from huayu.training.mini_chat.vision import SIZE, tensors_of
+from huayu.training.mini_chat.vision import sight_loss, tensors_of
 
 _SIGHT = ("pixels", "things", "where", "slots", "background")  # of pictures; all else is of rows
 FIT_BATCHES = 40  # of 64 pictures, from which the projector is fitted
@@ -34,7 +33,8 @@ Asked = tuple[int | None, list[Turn], int]  # number of the picture (None: no pi
 
 
 class JoinStage:
-    """``start`` is the export of an earlier join, or empty to start from ``vision`` and ``language``.
+    """``start`` is the export of an earlier join, or empty to start from ``vision`` and ``language``. ``family``,
+    ``vocabulary``: as of those.
 
     ``asks``: questions about each picture; ``single``: share of pictures that are made to hold one thing, beside those
     that happen to; ``outside``: share of things that the world has no word for; ``align``, ``sight`` and ``reading``:
@@ -43,6 +43,7 @@ class JoinStage:
 
     def __init__(
         self,
+        family: str = "viscpm_chat",
         seed: int = 3,
         data: str = ".cache/pictograms",
         vocabulary: str = "runs/mini_chat/vocab.txt",
@@ -66,24 +67,22 @@ class JoinStage:
         self.language_rate, self.single = language_rate, single
         self.outside, self.languages, self.weights = outside, languages, weights
         self.sprites = Sprites.load(sprites_file(data))
-        self.vocabulary_file = vocabulary
-        self.vocabulary = vocabulary_of(vocabulary)
-        self.nouns, self.strangers = nouns(self.vocabulary), strangers(self.vocabulary)
+        self.family = open_family(family, vocabulary)
+        self.nouns, self.strangers = nouns(self.family), strangers(self.family)
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
         vision, language, start = self.paths
         if start:
-            joined = Joined(self.vocabulary)
+            joined = Joined(self.family)
             joined.load_state_dict(torch.load(start, weights_only=True))
         else:
-            joined = Joined.from_parts(Path(vision), Path(language), self.vocabulary)
+            joined = Joined.from_parts(Path(vision), Path(language), self.family)
             fit_projector(joined.eval(), (self.batch(-1 - i, 64) for i in range(FIT_BATCHES)))
             joined.train()
         joined.words.requires_grad_(False)
         joined.chat.language_model.requires_grad_(self.train_language)
         joined.reading.requires_grad_(self.train_language)
-        scale_rates(joined.chat.language_model)
         for parameter in joined.chat.language_model.parameters():
             parameter.lr_scale = getattr(parameter, "lr_scale", 1.0) * self.language_rate  # type: ignore[attr-defined]
         return joined
@@ -104,12 +103,12 @@ class JoinStage:
 
     def tensors(self, scenes: list[Composed], asked: list[Asked]) -> Batch:
         """Pictures with their labels, and the packed questions of all of them, sorted by length."""
-        packed = [(rows_of(turns, last, self.vocabulary, i is not None), i) for i, turns, last in asked]
-        packed.sort(key=lambda row: len(row[0].input_ids))
-        about = [i for _, i in packed]
+        made = [(self.family.row(turns, last, i is not None), i) for i, turns, last in asked]
+        made.sort(key=lambda row: len(row[0].input_ids))
+        about = [i for _, i in made]
         pictures = tensors_of(scenes, self.sprites)
         slots = pictures["slots"].numpy()
-        rows = collate([row for row, _ in packed], self.vocabulary, with_labels=True)
+        rows = self.family.collate([row for row, _ in made])
         return {
             **pictures,
             **rows,
@@ -122,16 +121,11 @@ class JoinStage:
         rows = {name: value for name, value in batch.items() if name not in _SIGHT}
         told = module(batch["pixels"], rows)
         joined = module.module if hasattr(module, "module") else module
-        embedding = joined.chat.get_input_embeddings().weight.detach()
-        ideal = joined.words(batch["slots"], batch["background"], embedding).float()
-        parts = {
-            "answer": told.answer,
-            "align": F.mse_loss(told.seen.float(), ideal) / ideal.var(),
-            **joined.heads.losses(told.patches, told.queries, batch),
-            **told.reading,
-        }
-        sight = parts["thing"] + 2 * parts["slot"]
-        loss = parts["answer"] + self.align * parts["align"] + self.sight * sight
+        ideal = joined.ideal(batch).detach().float()
+        sight = joined.heads.losses(told.patches, told.queries, batch)
+        align = F.mse_loss(told.seen.float(), ideal) / ideal.var()
+        parts = {"answer": told.answer, "align": align, **sight, **told.reading}
+        loss = told.answer + self.align * align + self.sight * sight_loss(sight)
         return loss + self.reading * sum(told.reading.values()), parts
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
@@ -163,4 +157,4 @@ class JoinStage:
     def export(self, module: nn.Module, folder: Path) -> None:
         """``joined.pt`` for a later stage, and ``model/``: the chat model in fp16 with its processor."""
         torch.save(module.state_dict(), folder / "joined.pt")
-        export_chat(module.chat, self.vocabulary_file, folder / "model")  # type: ignore[arg-type]
+        export_chat(module, folder / "model")  # type: ignore[arg-type]

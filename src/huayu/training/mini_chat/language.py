@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from huayu.data import world
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.scenes import Scene, Sprites, draw_scene, oracle_slots
-from huayu.models.cpm_bee import BeeVocabulary, CpmBeeForCausalLM, collate
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import (
     GRID,
@@ -24,16 +23,12 @@ from huayu.training.mini_chat.architecture import (
     NUM_QUERIES,
     NUM_SLOTS,
     sprites_file,
-    text_config,
-    vocabulary_of,
 )
+from huayu.training.mini_chat.families import Family, open_family
 from huayu.training.mini_chat.reading import LABELS, ReadingHeads, nouns, reading_labels, strangers, words_about_things
-from huayu.training.mini_chat.rows import context_of, disturb, like_lengths, rows_of
+from huayu.training.mini_chat.rows import disturb, like_lengths
 from huayu.training.mini_chat.scoring import right_answers
 
-# Scaled linears and embeddings have unit variance and are divided by sqrt(width) when used, so their steps are larger.
-SCALED_RATE = 16.0
-QUIET = 0.2
 NAME_SCALE = 2.0  # makes the mean of a few embeddings about as long as one of them
 BLIND_SHARE = 0.04  # of dialogues are held without a picture
 
@@ -54,19 +49,19 @@ class SlotWords(nn.Module):
         self.places = nn.Parameter(torch.randn(NUM_QUERIES, width) * 0.06)
         self.register_buffer("names", names)
 
-    def forward(self, slots: Tensor, background: Tensor, embedding: Tensor) -> Tensor:
-        """Fractions (B, S, C), background ids (B,), the model's embedding matrix (V, D) → (B, S + 1, D)."""
-        things = self.classes + NAME_SCALE * (self.names @ embedding) / embedding.shape[1] ** 0.5
+    def forward(self, slots: Tensor, background: Tensor, vectors: Tensor) -> Tensor:
+        """Fractions (B, S, C), background ids (B,), words as the model reads them (V, D) → (B, S + 1, D)."""
+        things = self.classes + NAME_SCALE * (self.names @ vectors)
         cells = torch.cat([slots @ things, self.backgrounds[background][:, None]], dim=1)
         return cells + self.places
 
 
-def names_of(vocabulary: BeeVocabulary) -> Tensor:
+def names_of(words: Family) -> Tensor:
     """(C, V) float: for each thing, the shares of the tokens of its English and of its Chinese name."""
-    shares = torch.zeros(NUM_CLASSES, len(vocabulary))
+    shares = torch.zeros(NUM_CLASSES, len(words))
     for number, concept in enumerate(world.CONCEPTS, 1):
         for name in (" " + concept.en, concept.zh):
-            ids, _ = vocabulary.encode(name)
+            ids = words.encode(name)
             shares[number].index_add_(0, torch.tensor(ids), torch.full((len(ids),), 0.5 / len(ids)))
     return shares
 
@@ -74,51 +69,45 @@ def names_of(vocabulary: BeeVocabulary) -> Tensor:
 class Reader(nn.Module):
     """The language model with its slot words."""
 
-    def __init__(self, vocabulary: BeeVocabulary) -> None:
+    def __init__(self, family: Family, width: int = 256) -> None:
         super().__init__()
-        config = text_config(len(vocabulary))
-        self.language_model = CpmBeeForCausalLM(config)
-        self.words = SlotWords(config.hidden_size, names_of(vocabulary))
-        self.reading = ReadingHeads(config.hidden_size)
-        nn.init.zeros_(self.language_model.model.position_bias.weight)
-        for layer in self.language_model.model.layers:  # blocks must not drown the embeddings, which start small
-            nn.init.normal_(layer.attention.o_proj.weight, std=QUIET)
-            nn.init.normal_(layer.mlp.down_proj.weight, std=QUIET)
-        for layer in self.language_model.model.layers[:2]:  # like attends to like: a noun to the slot of such a thing
-            layer.attention.k_proj.weight.data.copy_(layer.attention.q_proj.weight)
-        scale_rates(self.language_model)
+        self.family = family
+        self.language_model = family.language_model()
+        self.words = SlotWords(width, names_of(family))
+        self.reading = ReadingHeads(width)
 
     def forward(
-        self, slots: Tensor, background: Tensor, loss_only: bool = True, **inputs: Tensor
+        self, slots: Tensor, background: Tensor, loss_only: bool = True, **rows: Tensor
     ) -> tuple[Any, dict[str, Tensor]]:
         """The language model's output for rows whose picture tokens are the slots' words, and losses of reading."""
-        model = self.language_model
-        labels = {name: inputs.pop(name) for name in LABELS}
-        embeds = model.model.embed(inputs.pop("input_ids"), None, None)
-        index = inputs.pop("image_token_index")
-        seen = self.words(slots, background, model.model.embed_tokens.weight).to(embeds.dtype)
-        place = index.clamp(min=0)[..., None].expand(-1, -1, seen.shape[-1])
-        embeds = torch.where((index >= 0)[..., None], seen.gather(1, place), embeds)
-        out = model(inputs_embeds=embeds, loss_only=loss_only, output_hidden_states=True, **inputs)
-        return out, self.reading.losses(out.hidden_states, index, labels)
+        seen = self.words(slots, background, self.family.word_vectors(self.language_model))
+        return tell(self.family, self.language_model, self.reading, seen, rows, loss_only)
 
 
-def scale_rates(model: CpmBeeForCausalLM) -> None:
-    """Give the unit-variance matrices their larger learning rate, and the biases, which alone tell word order."""
-    for parameter in model.parameters():
-        if parameter.ndim == 2:
-            parameter.lr_scale = SCALED_RATE  # type: ignore[attr-defined]
+def tell(
+    family: Family, model: nn.Module, reading: ReadingHeads, seen: Tensor, rows: Batch, loss_only: bool
+) -> tuple[Any, dict[str, Tensor]]:
+    """The language model's output for rows that read ``seen`` (B, Q, D) in their picture, and losses of reading."""
+    rows = dict(rows)
+    labels = {name: rows.pop(name) for name in LABELS}
+    embeds, index = family.embed(model, rows.pop("input_ids")), rows.pop("image_token_index")
+    place = index.clamp(min=0)[..., None].expand(-1, -1, seen.shape[-1])
+    embeds = torch.where((index >= 0)[..., None], seen.to(embeds.dtype).gather(1, place), embeds)
+    out = family.read(model, embeds, rows, loss_only)
+    return out, reading.losses(out.hidden_states, index, labels)
 
 
 class LanguageStage:
     """Learn to talk in both languages about slots.
 
     ``data``: folder of the packed drawings (for their outlines); ``start``: an earlier export to go on from;
-    ``reading``: weight of the losses of :class:`ReadingHeads` beside that of the answers.
+    ``reading``: weight of the losses of :class:`ReadingHeads` beside that of the answers; ``family``: of
+    :data:`huayu.training.mini_chat.families.FAMILIES`.
     """
 
     def __init__(
         self,
+        family: str = "viscpm_chat",
         seed: int = 2,
         data: str = ".cache/pictograms",
         vocabulary: str = "runs/mini_chat/vocab.txt",
@@ -128,12 +117,12 @@ class LanguageStage:
     ) -> None:
         self.seed, self.start, self.reading, self.weights = seed, start, reading, weights
         self.sprites = Sprites.load(sprites_file(data))
-        self.vocabulary = vocabulary_of(vocabulary)
-        self.nouns, self.strangers = nouns(self.vocabulary), strangers(self.vocabulary)
+        self.family = open_family(family, vocabulary)
+        self.nouns, self.strangers = nouns(self.family), strangers(self.family)
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
-        reader = Reader(self.vocabulary)
+        reader = Reader(self.family)
         if self.start:
             reader.load_state_dict(torch.load(self.start, weights_only=True))
         return reader
@@ -141,7 +130,7 @@ class LanguageStage:
     def batch(self, index: int, size: int) -> Batch:
         rng = np.random.default_rng([self.seed, index])
         samples = [self._draw(rng) for _ in range(size)]
-        return self.tensors(sorted(samples, key=self._length), rng)
+        return self.tensors(samples, rng)
 
     def _draw(self, rng: np.random.Generator) -> Sample:
         scene = None if rng.random() < BLIND_SHARE else draw_scene(rng, self.sprites)
@@ -149,18 +138,16 @@ class LanguageStage:
         # A dialogue is met at any of its turns, at the first most often.
         return scene, turns, int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
 
-    def _length(self, sample: Sample) -> int:
-        _, turns, last = sample
-        text = context_of(turns[:last]) + turns[last].question + turns[last].answer
-        return len(self.vocabulary.pieces(text))
-
     def tensors(self, samples: Sequence[Sample], rng: np.random.Generator | None) -> Batch:
-        """Rows of (scene or None, dialogue, turn asked); disturbed when ``rng`` is given."""
+        """Rows of (scene or None, dialogue, turn asked); disturbed and sorted by length when ``rng`` is given."""
+        made = [self.family.row(turns, last, scene is not None) for scene, turns, last in samples]
+        if rng is not None:
+            order = sorted(range(len(made)), key=lambda at: len(made[at].input_ids))
+            samples, made = [samples[at] for at in order], [made[at] for at in order]
         unseen = np.zeros((NUM_SLOTS, NUM_CLASSES), np.float32)
         true = [unseen if scene is None else oracle_slots(scene, self.sprites, GRID)[0] for scene, _, _ in samples]
         slots = true if rng is None else [disturb(rng, s) for s in true]
-        packed = [rows_of(turns, last, self.vocabulary, scene is not None) for scene, turns, last in samples]
-        rows = collate(packed, self.vocabulary, with_labels=True)
+        rows = self.family.collate(made)
         return {
             **rows,
             **reading_labels([scene for scene, _, _ in samples], true),

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from huayu.data import world
 from huayu.data.answers import SIDES
 from huayu.data.layouts import MOST_THINGS, Scene, extreme
-from huayu.models.cpm_bee import BeeVocabulary
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import NUM_CLASSES, NUM_SLOTS
+from huayu.training.mini_chat.families import Family
 
 SHOWN = 0.12  # share of a slot from which on it shows a thing
 LABELS = ("mention", "naming", "asked", "order", "sides", "shares")
@@ -78,12 +78,12 @@ def _mean(losses: Tensor) -> Tensor:
     return losses.sum() / max(losses.numel(), 1)
 
 
-def nouns(vocabulary: BeeVocabulary) -> Tensor:
+def nouns(words: Family) -> Tensor:
     """(V,) the class that a token names when it ends one thing's name and no other's, else 0."""
-    named = torch.zeros(len(vocabulary), dtype=torch.long)
+    named = torch.zeros(len(words), dtype=torch.long)
     for number, concept in enumerate(world.CONCEPTS, 1):
         for name in (" " + concept.en, concept.zh, *(" " + alias for alias in concept.aliases_en), *concept.aliases_zh):
-            last = vocabulary.encode(name)[0][-1]
+            last = words.encode(name)[-1]
             named[last] = number if named[last] in (0, number) else -1
     return named.clamp(min=0)
 
@@ -109,10 +109,10 @@ def words_about_things(rows: Batch, named: Tensor, stranger: Tensor) -> Batch:
     return {"mention": classes, "naming": naming, "asked": asked}
 
 
-def strangers(vocabulary: BeeVocabulary) -> Tensor:
+def strangers(words: Family) -> Tensor:
     """(V,) bool: the tokens of an answer that speak of a thing without a name."""
-    unnamed = torch.zeros(len(vocabulary), dtype=torch.bool)
-    unnamed[[vocabulary.ids[" know"], vocabulary.ids["认"]]] = True
+    unnamed = torch.zeros(len(words), dtype=torch.bool)
+    unnamed[[words.encode(" know")[-1], words.encode("认")[-1]]] = True
     return unnamed
 
 

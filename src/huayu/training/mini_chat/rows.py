@@ -1,18 +1,15 @@
-"""Rows of dialogues as the language model takes them, in parts of like length, and slots as unsure as an eye's."""
+"""Rows in parts of like length, and slots as unsure as an eye's."""
 
-# B rows, T tokens, S slots, C classes, V vocabulary
+# B rows, T tokens, S slots, C classes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor
 
-from huayu.data.dialogues import Turn
-from huayu.models.cpm_bee import BeeVocabulary, PackedItem, pack
 from huayu.training.loop import Batch
-from huayu.training.mini_chat.architecture import NUM_QUERIES
 
 _PER_TOKEN = (
     "input_ids",
@@ -30,22 +27,6 @@ _PER_TOKEN = (
 )
 
 
-def context_of(turns: Sequence[Turn]) -> str:
-    """Earlier turns as the published chat writes them. Source: spec viscpm §3.4."""
-    return "".join(f"User: {turn.question}\nAI: {turn.answer}\n" for turn in turns)
-
-
-def rows_of(turns: Sequence[Turn], last: int, vocabulary: BeeVocabulary, picture: bool) -> PackedItem:
-    """One packed row that asks turn ``last`` after the turns before it."""
-    item = {
-        **({"image": "<unk>" * NUM_QUERIES} if picture else {}),
-        "context": context_of(turns[:last]),
-        "question": turns[last].question,
-        "<ans>": turns[last].answer,
-    }
-    return pack(item, vocabulary)
-
-
 def like_lengths(batch: Batch, rows: int = 16) -> Iterator[tuple[Batch, Tensor]]:
     """Parts of right-padded rows sorted by length, without needless padding, with their share of the labels.
 
@@ -55,7 +36,7 @@ def like_lengths(batch: Batch, rows: int = 16) -> Iterator[tuple[Batch, Tensor]]
     for start in range(0, len(batch["labels"]), rows):
         part = {name: value[start : start + rows] for name, value in batch.items()}
         width = int(part["attention_mask"].sum(1).max())
-        part = {name: value[:, :width] if name in _PER_TOKEN else value for name, value in part.items()}
+        part = {name: value[..., :width] if name in _PER_TOKEN else value for name, value in part.items()}
         yield part, (part["labels"] != -100).sum() / labels
 
 

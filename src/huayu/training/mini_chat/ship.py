@@ -1,7 +1,8 @@
-"""Put a trained model into the package: ``python -m huayu.training.mini_chat.ship RUN EVALUATION CARD``.
+"""Put a trained model into the package: ``python -m huayu.training.mini_chat.ship NAME RUN EVALUATION CARD PICTURE``.
 
-``RUN`` is the output folder of the recipe "instruct", ``EVALUATION`` that of ``huayu evaluate mini-chat --output``,
-``CARD`` the text of the model card with ``{table}``, ``{dialogues}`` and ``{parameters}`` to be filled.
+``NAME`` is what it is called there, ``RUN`` the output folder of the recipe "instruct", ``EVALUATION`` that of
+``huayu evaluate mini-chat --output``, ``CARD`` the text of the model card with ``{table}``, ``{dialogues}`` and
+``{parameters}`` to be filled, ``PICTURE`` the one that the self-test asks about.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from huayu import embedded
 from huayu.chat import load_chat
 from huayu.checkpoints.atomic import write_text
 from huayu.checkpoints.checksums import FILE, write_checksums
-from huayu.training.mini_chat.join import SIZE
+from huayu.training.mini_chat.architecture import SIZE
 
-NAME = "huayu-chat-mini"
 SELF_TEST = {"picture": "selftest.png", "question": "这张图片里有什么？"}
 
 
@@ -35,9 +35,9 @@ def fill_card(card: str, evaluation: Path, parameters: int) -> str:
     return card
 
 
-def ship(run: Path, evaluation: Path, card: Path, picture: Path) -> Path:
-    """Replace the embedded model by ``run/model``; records the answer about ``picture`` as its self-test."""
-    folder = embedded.folder(NAME)
+def ship(name: str, run: Path, evaluation: Path, card: Path, picture: Path) -> Path:
+    """Replace the embedded model ``name`` by ``run/model``; records the answer about ``picture`` as its self-test."""
+    folder = embedded.folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
@@ -57,4 +57,4 @@ def ship(run: Path, evaluation: Path, card: Path, picture: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(ship(*map(Path, sys.argv[1:5])))
+    print(ship(sys.argv[1], *map(Path, sys.argv[2:6])))

@@ -15,65 +15,66 @@ from torch.nn import functional as F
 from huayu.data.layouts import MOST_THINGS, OUTSIDE_SHARE
 from huayu.data.scenes import GRID as PATCH_GRID
 from huayu.data.scenes import Composed, Sprites, compose, oracle_slots
-from huayu.models.beit3 import Beit3Model
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import (
     GRID,
     NUM_BACKGROUNDS,
     NUM_CLASSES,
-    NUM_QUERIES,
     NUM_SLOTS,
+    SIZE,
     sprites_file,
-    vision_config,
 )
+from huayu.training.mini_chat.families import Family, open_family
 
-SIZE = vision_config().image_size
+EYE_WIDTH = 192
 
 
 class SlotEye(nn.Module):
-    """The encoder with its queries, and heads that exist only in training."""
+    """The eye, and heads that exist only in training."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: Family) -> None:
         super().__init__()
-        config = vision_config()
-        self.encoder = Beit3Model(config)
-        self.query_tokens = nn.Parameter(torch.randn(NUM_QUERIES, config.hidden_size) * 0.02)
-        self.heads = SightHeads(config.hidden_size)
-        self.background_head = nn.Linear(config.hidden_size, NUM_BACKGROUNDS)
+        self.family, self.eye = family, family.eye()
+        self.heads = SightHeads(EYE_WIDTH, family.linear_projector)
+        self.background_head = nn.Linear(EYE_WIDTH, NUM_BACKGROUNDS)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 (N, S, S, 3) → states of patches (N, G², D) and of queries (N, Q, D)."""
-        return see(self.encoder, self.query_tokens, pixels)
+        return self.family.see(self.eye, pixels)
 
 
 class SightHeads(nn.Module):
-    """Heads that exist only in training: what a thing is, by its patches; what a slot holds, by its query."""
+    """Heads that exist only in training: what a thing is, by its patches; what a slot holds, by its query.
 
-    def __init__(self, width: int) -> None:
+    ``linear``: the shares of what a slot holds must be linear in the query's state, too.
+    """
+
+    def __init__(self, width: int, linear: bool) -> None:
         super().__init__()
         self.thing = nn.Linear(width, NUM_CLASSES)
         self.slot = nn.Linear(width, NUM_CLASSES)
+        self.shares = nn.Linear(width, NUM_CLASSES) if linear else None
+        if self.shares is not None:
+            nn.init.zeros_(self.shares.weight)
 
     def losses(self, patches: Tensor, queries: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy of things (N, O) by their pooled patches, and of the slots' shares (N, 16, C)."""
         share = batch["where"] / batch["where"].sum(-1, keepdim=True).clamp(min=1e-6)
         things = self.thing(share @ patches.float())
         slots = self.slot(queries[:, :NUM_SLOTS]).float()
-        return {
+        parts = {
             "thing": F.cross_entropy(things.flatten(0, 1), batch["things"].flatten(), ignore_index=-1),
             "slot": F.cross_entropy(slots.flatten(0, 1), batch["slots"].flatten(0, 1)),
         }
+        if self.shares is not None:
+            off = self.shares(queries[:, :NUM_SLOTS]).float() - batch["slots"]
+            parts["shares"] = off.square().sum(-1).mean()
+        return parts
 
 
-def see(encoder: Beit3Model, query_tokens: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """uint8 (N, S, S, 3) → states of patches (N, G², D) and of queries (N, Q, D)."""
-    out = encoder(to_values(pixels), query_tokens.expand(len(pixels), -1, -1), output_hidden_states=True)
-    return out.hidden_states[-1][:, 1 : 1 + PATCH_GRID**2], out.last_hidden_state
-
-
-def to_values(pixels: Tensor) -> Tensor:
-    """uint8 (N, S, S, 3) → float (N, 3, S, S) in [-1, 1], channels-last in memory."""
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+def sight_loss(parts: Mapping[str, Tensor]) -> Tensor:
+    """The losses of :class:`SightHeads` in one."""
+    return parts["thing"] + 2 * parts["slot"] + 2 * parts.get("shares", torch.zeros(()))
 
 
 def tensors_of(scenes: list[Composed], sprites: Sprites) -> Batch:
@@ -95,23 +96,43 @@ def tensors_of(scenes: list[Composed], sprites: Sprites) -> Batch:
     }
 
 
+def _stem_of(model: str, eye: nn.Module) -> dict[str, Tensor]:
+    """The weights of a model's stem, by the names that ``eye`` has for its own."""
+    from huayu.chat import load_chat
+
+    other = load_chat(model, device="cpu").backend.model.state_dict()  # type: ignore[attr-defined]
+    found = {name.rpartition("stem.")[2]: value for name, value in other.items() if "patch_embedding.stem." in name}
+    return {name: found[name.rpartition("stem.")[2]] for name in eye.state_dict() if ".stem." in name}
+
+
 class VisionStage:
     """Learn what each thing is and what each slot holds.
 
     ``data``: folder of the packed drawings; ``start``: an earlier export to go on from; ``outside``: share of things
-    that the world has no word for.
+    that the world has no word for; ``family``, ``vocabulary``: as of the language stage; ``stem``: a model of this
+    project (name or folder) whose stem to begin with.
     """
 
     def __init__(
-        self, seed: int = 1, data: str = ".cache/pictograms", start: str = "", outside: float = OUTSIDE_SHARE
+        self,
+        family: str = "viscpm_chat",
+        seed: int = 1,
+        data: str = ".cache/pictograms",
+        vocabulary: str = "runs/mini_chat/vocab.txt",
+        start: str = "",
+        stem: str = "",
+        outside: float = OUTSIDE_SHARE,
     ) -> None:
+        self.family, self.stem = open_family(family, vocabulary), stem
         self.seed, self.start, self.outside = seed, start, outside
         self.sprites = Sprites.load(sprites_file(data))
         self._fixed: dict[str, tuple[Batch, list[Composed]]] = {}
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
-        eye = SlotEye()
+        eye = SlotEye(self.family)
+        if self.stem:
+            eye.eye.load_state_dict(_stem_of(self.stem, eye.eye), strict=False)
         if self.start:
             eye.load_state_dict(torch.load(self.start, weights_only=True))
         return eye.to(memory_format=torch.channels_last)
@@ -127,7 +148,7 @@ class VisionStage:
         background = eye.background_head(queries[:, NUM_SLOTS]).float()
         parts = eye.heads.losses(patches, queries, batch)
         parts["background"] = F.cross_entropy(background, batch["background"])
-        return parts["thing"] + 2 * parts["slot"] + 0.3 * parts["background"], parts
+        return sight_loss(parts) + 0.3 * parts["background"], parts
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
         """Share of things whose cells name them, by split and number of things; the test style stays unseen."""
