@@ -39,7 +39,7 @@ class PaintTab:
                 self.progress = gr.HTML(empty(room), elem_id="progress", container=False)
                 self.gallery = gr.Gallery(
                     label=say("painted"), show_label=False, elem_id="gallery", columns=2, object_fit="contain",
-                    format="png", visible=False, buttons=["download", "fullscreen"], height="auto", interactive=False,
+                    format="png", visible="hidden", buttons=["download", "fullscreen"], height="auto", interactive=False,
                     container=False,
                 )  # fmt: skip
                 self.about = gr.HTML(elem_id="about", container=False)
@@ -233,11 +233,12 @@ class PaintTab:
 
     def show(self, works: tuple[Work, ...], *, progress: str = "", told: str = "", bad: bool = False) -> dict[Any, Any]:
         """The page with these paintings on it."""
+        shown = True if works else "hidden"  # a gallery that is taken from the page and put back may miss its pictures
         files = [(self._path(work), caption(work, at, self.room)) for at, work in enumerate(works, 1)]
         return {
             self.works: works,
             self.chosen: 0,
-            self.gallery: gr.update(value=files, visible=bool(works), columns=1 if len(works) == 1 else 2),
+            self.gallery: gr.update(value=files, visible=shown, columns=1 if len(works) == 1 else 2),
             self.about: story(works, 0, self.room) if works else "",
             self.after: gr.update(visible=bool(works) and not progress),
             self.progress: progress or ("" if works else empty(self.room)),

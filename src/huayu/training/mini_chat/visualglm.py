@@ -99,8 +99,7 @@ class VisualGLM:
                 weight.data.mul_(QUIET)
             if number < 2:  # like attends to like: a noun to the slot of such a thing
                 key.copy_(query)
-        nn.init.normal_(model.lm_head.weight, std=0.02)
-        return model
+        return _tied(model)
 
     def word_vectors(self, model: ChatGLMForCausalLM) -> Tensor:
         return model.model.embed_tokens.weight
@@ -143,7 +142,9 @@ class VisualGLM:
             stem_channels=[32, 64, 128],
             stem_depth=2,
         )
-        return VisualGLMForConditionalGeneration(config)
+        chat = VisualGLMForConditionalGeneration(config)
+        _tied(chat.language_model)
+        return chat
 
     def fit_hidden(self, _chat: VisualGLMForConditionalGeneration, _head: nn.Linear) -> nn.Module:
         return nn.Identity()
@@ -160,8 +161,16 @@ class VisualGLM:
             bos_token_id=text.bos_token_id,
             eos_token_id=text.eos_token_id,
         )
+        head = chat.language_model.lm_head
+        head.weight = nn.Parameter(head.weight.detach().clone())
         chat.save_pretrained(folder)
         VisualGLMProcessor(VisualGLMImageProcessor(SIZE), self.tokenizer, NUM_QUERIES).save_pretrained(folder)
+
+
+def _tied(model: ChatGLMForCausalLM) -> ChatGLMForCausalLM:
+    """Words are written by what they are read by while it learns: what a slot shows is then nearly its name."""
+    model.lm_head.weight = model.model.embed_tokens.weight
+    return model
 
 
 @torch.no_grad()
