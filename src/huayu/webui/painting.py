@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
@@ -39,8 +39,8 @@ class PaintTab:
                 self.progress = gr.HTML(empty(room), elem_id="progress", container=False)
                 self.gallery = gr.Gallery(
                     label=say("painted"), show_label=False, elem_id="gallery", columns=2, object_fit="contain",
-                    format="png", visible="hidden", buttons=["download", "fullscreen"], height="auto", interactive=False,
-                    container=False,
+                    format="png", visible="hidden", buttons=["download", "fullscreen"], height="auto",
+                    interactive=False, container=False,
                 )  # fmt: skip
                 self.about = gr.HTML(elem_id="about", container=False)
                 with gr.Row(visible=False, elem_classes="under") as self.after:
@@ -233,7 +233,8 @@ class PaintTab:
 
     def show(self, works: tuple[Work, ...], *, progress: str = "", told: str = "", bad: bool = False) -> dict[Any, Any]:
         """The page with these paintings on it."""
-        shown = True if works else "hidden"  # a gallery that is taken from the page and put back may miss its pictures
+        # Hidden, not taken from the page: a gallery that is put back may miss its pictures.
+        shown: Literal[True, "hidden"] = True if works else "hidden"
         files = [(self._path(work), caption(work, at, self.room)) for at, work in enumerate(works, 1)]
         return {
             self.works: works,
