@@ -6,16 +6,18 @@ from pathlib import Path
 
 from huayu.errors import ModelError
 
+_EMBEDDED = {"mini-chat": "huayu-chat-mini", "mini-glm": "huayu-glm-mini"}  # the same questions
+
 
 def run(task: str, *, model: str | None = None, limit: int | None = None, output: Path | None = None) -> None:
     """Measure ``model`` (None: the embedded one) on a task and print the table; ``output`` gets the files.
 
     ``limit``: questions of each kind. Raises ModelError for an unknown task.
     """
-    if task == "mini-chat":
+    if task in _EMBEDDED:
         from huayu.evaluation import mini_chat
 
-        mini_chat.evaluate(model, limit or 100, output)
+        mini_chat.evaluate(model or _EMBEDDED[task], limit or 100, output)
     elif task == "mini-paint":
         from huayu.evaluation import mini_paint
 
@@ -25,5 +27,5 @@ def run(task: str, *, model: str | None = None, limit: int | None = None, output
 
         beyond.evaluate(model, limit or 100, output)
     else:
-        known = "mini-chat, mini-paint, beyond"
+        known = ", ".join([*_EMBEDDED, "mini-paint", "beyond"])
         raise ModelError(f"No task {task!r}; there are: {known}.", f"没有名为 {task!r} 的任务；现有：{known}。")

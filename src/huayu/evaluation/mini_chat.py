@@ -1,4 +1,4 @@
-"""Task "mini-chat": exact answers about scenes never trained on, by skill, language and drawing style.
+"""Tasks "mini-chat" and "mini-glm": exact answers about scenes never trained on, by skill, language and drawing style.
 
 Every question goes through :class:`huayu.chat.ChatModel`, as a user's would, on a painted 256-pixel picture.
 """

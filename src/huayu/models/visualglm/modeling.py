@@ -67,9 +67,9 @@ class VisualGLMForConditionalGeneration(PreTrainedModel, ChatGLMGenerationMixin)
     def _init_weights(self, module: nn.Module) -> None:
         if module is self:
             init.normal_(self.query_tokens, std=self.config.initializer_range)
+            self.vision_encoder.embeddings.patch_embedding.apply(init_stem)  # after the ViT's own settings
         else:
             super()._init_weights(module)
-        init_stem(module)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
