@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
+from huayu.chat.conversation import Turn
 from huayu.runtime.language import language_of, to_simplified, to_traditional
 
 # A phrase never reaches over one of these: what stands between two of them converts the same alone and in its text.
@@ -19,6 +22,17 @@ _ASK_FOR = {"zh": "请用中文回答。", "en": "Please answer in English."}
 def is_traditional(text: str) -> bool:
     """True when the text is surely Traditional: some characters are only Traditional, and none is only Simplified."""
     return to_simplified(text) != text and to_traditional(text) == text
+
+
+def simplified(question: str, turns: Sequence[Turn]) -> tuple[str, tuple[Turn, ...]]:
+    """A question and the turns before it, for a model that reads Simplified only; others stay as they are."""
+    question = to_simplified(question) if is_traditional(question) else question
+    return question, tuple(
+        replace(turn, question=to_simplified(turn.question), answer=to_simplified(turn.answer))
+        if is_traditional(turn.question)
+        else turn
+        for turn in turns
+    )
 
 
 def language_of_answer(text: str, question: str) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from huayu.chat.backend import Finish, Piece, Prompt
 from huayu.chat.conversation import Conversation, Picture, Turn
-from huayu.chat.language import is_foreign, is_traditional, to_simplified
+from huayu.chat.language import is_foreign, simplified
 from huayu.chat.options import ChatOptions, Settings
 from huayu.chat.tokens import Written, follow, penalties_of, sampling_of
 from huayu.errors import Cancelled, PromptError
@@ -110,12 +110,10 @@ class VisCPMBackend:
 
     def prepare(self, conversation: Conversation, question: str) -> Prompt:
         """See :class:`huayu.chat.backend.Backend`; the published limit does not count the answer."""
-        if is_traditional(question):
-            question = to_simplified(question)
         for dropped in range(len(conversation.turns) + 1):
-            turns = [_simplified(turn) for turn in conversation.window(dropped)]
+            asked, turns = simplified(question, conversation.window(dropped))
             try:
-                item = self._pack(len(conversation.pictures), published_context(turns), question)
+                item = self._pack(len(conversation.pictures), published_context(turns), asked)
             except PromptError:
                 if dropped == len(conversation.turns):
                     raise
@@ -232,12 +230,6 @@ class VisCPMBackend:
         return "".join(
             words[t] if t in words else self.vocabulary.tokens[t] for t in tokens if t in words or t not in special
         )
-
-
-def _simplified(turn: Turn) -> Turn:
-    if not is_traditional(turn.question):
-        return turn
-    return Turn(to_simplified(turn.question), to_simplified(turn.answer), turn.language, turn.num_pictures)
 
 
 def _stacked(embeds: Sequence[Tensor | None]) -> Tensor:

@@ -18,6 +18,7 @@ from transformers import LogitsProcessorList, MinPLogitsWarper
 
 from huayu.chat.backend import Piece, Prompt
 from huayu.chat.conversation import Conversation, Picture
+from huayu.chat.language import is_foreign, simplified
 from huayu.chat.options import ChatOptions, Settings
 from huayu.chat.tokens import Written, follow, penalties_of
 from huayu.errors import Cancelled, PromptError
@@ -52,11 +53,9 @@ class VisualGLMBackend:
     """Answers with a :class:`VisualGLMForConditionalGeneration`.
 
     A question without a Chinese character is asked in the published English form. What was typed is text: ``<img>`` and
-    ``<sop>`` do nothing. The last :data:`REMEMBERED_PICTURES` pictures are remembered as the model read them.
+    ``<sop>`` do nothing. The last :data:`REMEMBERED_PICTURES` pictures are remembered as the model read them. A model
+    with a vocabulary of its own is taken for a small one, which reads Simplified Chinese and follows no requests.
     """
-
-    reads_traditional = True
-    follows_requests = True
 
     def __init__(
         self,
@@ -71,6 +70,7 @@ class VisualGLMBackend:
         self._lock = threading.Lock()
         text: Any = model.config.text_config
         self.max_tokens, self.eos = int(text.max_sequence_length), int(text.eos_token_id)
+        self.follows_requests = self.reads_traditional = processor.tokenizer.vocab_size == _PUBLISHED_PIECES
         self._bytes: ByteVocabulary | None = None
         self._unspoken = (processor.tokenizer.vocab_size, int(text.vocab_size))
 
@@ -103,8 +103,11 @@ class VisualGLMBackend:
             )
         english = not _HAN.search(question)
         for dropped in range(len(conversation.turns) + 1):
-            turns = [(turn.question, turn.answer) for turn in conversation.window(dropped)]
-            prompt = self.processor.chat_prompt(question, turns, picture=bool(pictures), english=english)
+            asked, past = question, conversation.window(dropped)
+            if not self.reads_traditional:
+                asked, past = simplified(question, past)
+            turns = [(turn.question, turn.answer) for turn in past]
+            prompt = self.processor.chat_prompt(asked, turns, picture=bool(pictures), english=english)
             if len(prompt.ids) < self.max_tokens:
                 embeds = self.image_embeds(pictures[0]) if pictures else None
                 return Prompt(Asked(prompt, embeds), len(prompt.ids), dropped)
@@ -134,6 +137,7 @@ class VisualGLMBackend:
             sampling=sampling,
             cancel=cancel,
             processors=(penalties_of(settings), self._constraint(settings)),
+            suppress_tokens=self._foreign(settings) or None,
             **self._stop(length),
         )
         with closing(steps):
@@ -152,7 +156,7 @@ class VisualGLMBackend:
             cancel=cancel,
             repetition_penalty=settings.repetition_penalty,
             length_penalty=settings.length_penalty,
-            suppress_tokens=[*range(first, end)] or None,
+            suppress_tokens=[*range(first, end), *self._foreign(settings)] or None,
             **self._stop(length),
         )
         with closing(steps):
@@ -182,6 +186,15 @@ class VisualGLMBackend:
             tokens, special = self.processor.tokenizer.as_bytes()
             self._bytes = ByteVocabulary.of(tokens, special, self.eos)
         return self._bytes.keep_to(settings.json_schema)
+
+    def _foreign(self, settings: Settings) -> list[int]:
+        """Ids that an answer in the language asked for does not hold, where words would not be understood."""
+        language = settings.answer_language
+        if self.follows_requests or language == "auto" or settings.json_schema is not None:
+            return []
+        tokens, special = self.processor.tokenizer.as_bytes()
+        texts = [token.decode("utf-8", "replace").replace("\ufffd", "\n") for token in tokens]
+        return [at for at, text in enumerate(texts) if at not in special and is_foreign(text, language)]
 
     def _stop(self, length: int) -> dict[str, Any]:
         pad = self.processor.tokenizer.pad_token_id
