@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from huayu.errors import ModelError
+from huayu.training.checkpoint import base_of
 from huayu.training.loop import Batch, LoopSettings, rate_at, train
 from huayu.training.recipe import parse_override, read
 
@@ -81,6 +82,7 @@ def test_a_run_does_not_go_on_beside_other_weights(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="another model"):
         train(Beside(2), settings(tmp_path, steps=6))
     train(Beside(1), settings(tmp_path, steps=6))
+    assert base_of(Beside(1).module()) == base_of(Beside(1).module().bfloat16()), "elsewhere in another dtype"
 
 
 def test_it_learns_and_leaves_a_log_and_curves(tmp_path: Path) -> None:

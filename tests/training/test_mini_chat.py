@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from huayu.chat import load_chat
 from huayu.data.sprites import Sprites
 from huayu.errors import ModelError
 from huayu.training.mini_chat import join, language, reading, rows, vision
@@ -117,8 +118,8 @@ def test_each_word_of_an_answer_looks_for_what_it_names_next(family: Family) -> 
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_eye_knows_where_its_things_are(drawings: None, tmp_path: Path, name: str) -> None:
-    stage = vision.VisionStage(family=name, vocabulary=str(tmp_path / "words"))
+def test_the_eye_knows_where_its_things_are(drawings: None, name: str) -> None:
+    stage = vision.VisionStage(family=name)
     batch = stage.batch(0, 8)
     there = batch["things"] >= 0
     assert torch.equal(batch["where"].sum(-1) > 0, there)
@@ -128,12 +129,23 @@ def test_the_eye_knows_where_its_things_are(drawings: None, tmp_path: Path, name
     assert torch.isfinite(loss)
 
 
+def test_an_eye_may_begin_with_the_stem_of_another_family(drawings: None) -> None:
+    whole = load_chat("huayu-chat-mini", device="cpu").backend.model  # type: ignore[attr-defined]
+    eye = vision.VisionStage(family="visualglm", stem="huayu-chat-mini").module().eye
+    ours = eye.vision_encoder.embeddings.patch_embedding
+    for name, value in whole.vision_encoder.patch_embedding.stem.state_dict().items():
+        assert ours.stem.state_dict()[name].equal(value)
+    ours.stem = ours.stem[:3]
+    with pytest.raises(ModelError, match="no stem like this"):
+        vision.take_stem(eye, "huayu-chat-mini")
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_joining_keeps_both_parts_and_exports_a_model_that_talks(drawings: None, tmp_path: Path, name: str) -> None:
     import huayu
 
     made = {"family": name, "vocabulary": str(tmp_path / "words")}
-    eye, reader = vision.VisionStage(**made), language.LanguageStage(**made)
+    eye, reader = vision.VisionStage(family=name), language.LanguageStage(**made)
     eye_module, reader_module = eye.module(), reader.module()
     eye.export(eye_module, tmp_path)
     reader.export(reader_module, tmp_path)

@@ -166,7 +166,7 @@ class VisualGLMBackend:
 
     def _sampling(self, settings: Settings) -> GLMSampling:
         forbidden = [self._unspoken] if self._unspoken[0] < self._unspoken[1] else []
-        if settings.answer_language == "en" and self.processor.tokenizer.vocab_size == _PUBLISHED_PIECES:
+        if settings.answer_language == "en" and self.follows_requests:
             forbidden.append(CHINESE)
         return GLMSampling(
             mode="hf",

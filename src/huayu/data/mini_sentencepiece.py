@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sentencepiece import SentencePieceTrainer
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from huayu.data import mini_vocabulary
 
@@ -56,4 +56,4 @@ def build(path: str | Path) -> int:
         user_defined_symbols=["<n>", "<|tab|>", *(f"<|blank_{count}|>" for count in BLANKS), "<img>", "</img>"],
     )
     Path(path).write_bytes(written.getvalue())
-    return len(written.getvalue())
+    return int(SentencePieceProcessor(model_proto=written.getvalue()).vocab_size())

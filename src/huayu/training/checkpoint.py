@@ -51,11 +51,12 @@ def take_up(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def base_of(module: nn.Module) -> str:
-    """A hash of the first numbers of every parameter that does not learn: what a run stands on."""
+    """What a run stands on: a hash of the first numbers of all that does not learn, whatever its dtype."""
     digest = hashlib.sha256()
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
-            few = parameter.detach().flatten()[:64].contiguous().cpu().view(torch.uint8)
+            few = parameter.detach().flatten()[:64].cpu()
+            few = (few.bfloat16() if few.is_floating_point() else few).contiguous().view(torch.uint8)
             digest.update(name.encode() + few.numpy().tobytes())
     return digest.hexdigest()
 

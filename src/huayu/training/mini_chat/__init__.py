@@ -1,1 +1,1 @@
-"""The stages that make huayu-chat-mini: words about scenes, sight of scenes, and both joined."""
+"""The stages that make the small chat models: words about scenes, sight of scenes, and both joined."""

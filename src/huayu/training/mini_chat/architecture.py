@@ -7,6 +7,7 @@ from pathlib import Path
 from huayu.data import world
 
 SIZE = 128  # pixels a side
+EYE_WIDTH, WORD_WIDTH = 192, 256
 GRID = 4  # slots a side: query q stands for cell q, the last query for the background
 NUM_SLOTS = GRID * GRID
 NUM_QUERIES = NUM_SLOTS + 1

@@ -23,7 +23,7 @@ class Family(Protocol):
     linear_projector: bool  # what the language model reads is a linear image of the queries' states
 
     def __init__(self, vocabulary: str) -> None:
-        """``vocabulary``: its file, made there when there is none."""
+        """``vocabulary``: its file, made there when it is first needed and there is none."""
 
     def __len__(self) -> int:
         """V."""
@@ -69,8 +69,8 @@ class Family(Protocol):
         """Write the model as users open it."""
 
 
-def open_family(name: str, vocabulary: str) -> Family:
-    """Raises ModelError for a name that is not among :data:`FAMILIES`."""
+def open_family(name: str, vocabulary: str = "") -> Family:
+    """An eye needs no ``vocabulary``. Raises ModelError for a name that is not among :data:`FAMILIES`."""
     from huayu.training.mini_chat.viscpm import VisCPM
     from huayu.training.mini_chat.visualglm import VisualGLM
 

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from huayu.training.loop import Batch
+from huayu.training.mini_chat.architecture import EYE_WIDTH, WORD_WIDTH
 from huayu.training.mini_chat.families import Family
 from huayu.training.mini_chat.language import Reader, SlotWords, names_of, tell
 from huayu.training.mini_chat.reading import ReadingHeads
 from huayu.training.mini_chat.rows import like_lengths
 from huayu.training.mini_chat.scoring import right_answers
-from huayu.training.mini_chat.vision import EYE_WIDTH, SightHeads, SlotEye
+from huayu.training.mini_chat.vision import SightHeads, SlotEye
 
 
 class Told(NamedTuple):
@@ -38,10 +39,9 @@ class Joined(nn.Module):
     def __init__(self, family: Family) -> None:
         super().__init__()
         self.family, self.chat = family, family.chat()
-        width = family.last_linear(self.chat).out_features
         self.heads = SightHeads(EYE_WIDTH, family.linear_projector)
-        self.words = SlotWords(width, names_of(family))
-        self.reading = ReadingHeads(width)
+        self.words = SlotWords(WORD_WIDTH, names_of(family))
+        self.reading = ReadingHeads(WORD_WIDTH)
 
     @classmethod
     def from_parts(cls, vision: Path, language: Path, family: Family) -> Joined:

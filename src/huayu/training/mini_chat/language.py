@@ -22,6 +22,7 @@ from huayu.training.mini_chat.architecture import (
     NUM_CLASSES,
     NUM_QUERIES,
     NUM_SLOTS,
+    WORD_WIDTH,
     sprites_file,
 )
 from huayu.training.mini_chat.families import Family, open_family
@@ -56,12 +57,12 @@ class SlotWords(nn.Module):
         return cells + self.places
 
 
-def names_of(words: Family) -> Tensor:
+def names_of(family: Family) -> Tensor:
     """(C, V) float: for each thing, the shares of the tokens of its English and of its Chinese name."""
-    shares = torch.zeros(NUM_CLASSES, len(words))
+    shares = torch.zeros(NUM_CLASSES, len(family))
     for number, concept in enumerate(world.CONCEPTS, 1):
         for name in (" " + concept.en, concept.zh):
-            ids = words.encode(name)
+            ids = family.encode(name)
             shares[number].index_add_(0, torch.tensor(ids), torch.full((len(ids),), 0.5 / len(ids)))
     return shares
 
@@ -69,12 +70,12 @@ def names_of(words: Family) -> Tensor:
 class Reader(nn.Module):
     """The language model with its slot words."""
 
-    def __init__(self, family: Family, width: int = 256) -> None:
+    def __init__(self, family: Family) -> None:
         super().__init__()
         self.family = family
         self.language_model = family.language_model()
-        self.words = SlotWords(width, names_of(family))
-        self.reading = ReadingHeads(width)
+        self.words = SlotWords(WORD_WIDTH, names_of(family))
+        self.reading = ReadingHeads(WORD_WIDTH)
 
     def forward(
         self, slots: Tensor, background: Tensor, loss_only: bool = True, **rows: Tensor

@@ -78,12 +78,12 @@ def _mean(losses: Tensor) -> Tensor:
     return losses.sum() / max(losses.numel(), 1)
 
 
-def nouns(words: Family) -> Tensor:
+def nouns(family: Family) -> Tensor:
     """(V,) the class that a token names when it ends one thing's name and no other's, else 0."""
-    named = torch.zeros(len(words), dtype=torch.long)
+    named = torch.zeros(len(family), dtype=torch.long)
     for number, concept in enumerate(world.CONCEPTS, 1):
         for name in (" " + concept.en, concept.zh, *(" " + alias for alias in concept.aliases_en), *concept.aliases_zh):
-            last = words.encode(name)[-1]
+            last = family.encode(name)[-1]
             named[last] = number if named[last] in (0, number) else -1
     return named.clamp(min=0)
 
@@ -109,10 +109,10 @@ def words_about_things(rows: Batch, named: Tensor, stranger: Tensor) -> Batch:
     return {"mention": classes, "naming": naming, "asked": asked}
 
 
-def strangers(words: Family) -> Tensor:
+def strangers(family: Family) -> Tensor:
     """(V,) bool: the tokens of an answer that speak of a thing without a name."""
-    unnamed = torch.zeros(len(words), dtype=torch.bool)
-    unnamed[[words.encode(" know")[-1], words.encode("认")[-1]]] = True
+    unnamed = torch.zeros(len(family), dtype=torch.bool)
+    unnamed[[family.encode(" know")[-1], family.encode("认")[-1]]] = True
     return unnamed
 
 

@@ -1,13 +1,14 @@
 """Put a trained model into the package: ``python -m huayu.training.mini_chat.ship NAME RUN EVALUATION CARD PICTURE``.
 
 ``NAME`` is what it is called there, ``RUN`` the output folder of the recipe "instruct", ``EVALUATION`` that of
-``huayu evaluate mini-chat --output``, ``CARD`` the text of the model card with ``{table}``, ``{dialogues}`` and
-``{parameters}`` to be filled, ``PICTURE`` the one that the self-test asks about.
+``huayu evaluate mini-chat|mini-glm --output``, ``CARD`` the text of the model card with ``{table}``, ``{dialogues}``
+and ``{parameters}`` to be filled, ``PICTURE`` the one that the self-test asks about.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -28,9 +29,9 @@ def fill_card(card: str, evaluation: Path, parameters: int) -> str:
         "{dialogues}": (evaluation / "dialogues.md").read_text("utf-8"),
         "{parameters}": f"{parameters / 1e6:.1f} M",
     }
+    if set(parts) != set(re.findall(r"\{\w+\}", card)):
+        raise ValueError(f"the card must have {', '.join(parts)} and no other marks")
     for mark, text in parts.items():
-        if mark not in card:
-            raise ValueError(f"the card has no {mark}")
         card = card.replace(mark, text)
     return card
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from huayu.models.viscpm_chat import (
     VisCPMImageProcessor,
 )
 from huayu.training.loop import Batch
-from huayu.training.mini_chat.architecture import NUM_CLASSES, NUM_QUERIES, SIZE
+from huayu.training.mini_chat.architecture import EYE_WIDTH, NUM_CLASSES, NUM_QUERIES, SIZE, WORD_WIDTH
 
 # Scaled linears and embeddings have unit variance and are divided by sqrt(width) when used, so their steps are larger.
 SCALED_RATE = 16.0
@@ -56,10 +57,14 @@ class VisCPM:
 
     def __init__(self, vocabulary: str) -> None:
         self.file = Path(vocabulary)
+
+    @cached_property
+    def vocabulary(self) -> BeeVocabulary:
+        """Made where there is none."""
         if not self.file.exists():
             self.file.parent.mkdir(parents=True, exist_ok=True)
             mini_vocabulary.build(self.file)
-        self.vocabulary = BeeVocabulary.from_file(self.file)
+        return BeeVocabulary.from_file(self.file)
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -155,7 +160,7 @@ def text_config(vocab_size: int) -> CpmBeeConfig:
     """Scaled linears start at unit variance."""
     return CpmBeeConfig(
         vocab_size=vocab_size,
-        hidden_size=256,
+        hidden_size=WORD_WIDTH,
         num_hidden_layers=4,
         num_attention_heads=4,
         head_dim=64,
@@ -171,7 +176,7 @@ def vision_config() -> Beit3Config:
         patch_size=SIZE // PATCH_GRID,
         stem_channels=[32, 64, 128],
         stem_depth=2,
-        hidden_size=192,
+        hidden_size=EYE_WIDTH,
         num_hidden_layers=2,
         num_attention_heads=6,
         intermediate_size=512,

@@ -15,8 +15,11 @@ from torch.nn import functional as F
 from huayu.data.layouts import MOST_THINGS, OUTSIDE_SHARE
 from huayu.data.scenes import GRID as PATCH_GRID
 from huayu.data.scenes import Composed, Sprites, compose, oracle_slots
+from huayu.errors import ModelError
+from huayu.models.stem import StemmedPatches
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import (
+    EYE_WIDTH,
     GRID,
     NUM_BACKGROUNDS,
     NUM_CLASSES,
@@ -25,8 +28,6 @@ from huayu.training.mini_chat.architecture import (
     sprites_file,
 )
 from huayu.training.mini_chat.families import Family, open_family
-
-EYE_WIDTH = 192
 
 
 class SlotEye(nn.Module):
@@ -58,7 +59,10 @@ class SightHeads(nn.Module):
             nn.init.zeros_(self.shares.weight)
 
     def losses(self, patches: Tensor, queries: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Cross entropy of things (N, O) by their pooled patches, and of the slots' shares (N, 16, C)."""
+        """Cross entropy of things (N, O) by their pooled patches, and of the slots' shares (N, 16, C).
+
+        Where shares must be linear, their squared error, too.
+        """
         share = batch["where"] / batch["where"].sum(-1, keepdim=True).clamp(min=1e-6)
         things = self.thing(share @ patches.float())
         slots = self.slot(queries[:, :NUM_SLOTS]).float()
@@ -96,21 +100,26 @@ def tensors_of(scenes: list[Composed], sprites: Sprites) -> Batch:
     }
 
 
-def _stem_of(model: str, eye: nn.Module) -> dict[str, Tensor]:
-    """The weights of a model's stem, by the names that ``eye`` has for its own."""
+def take_stem(eye: nn.Module, model: str) -> None:
+    """Give an eye the stem of a model. Raises ModelError when that has none of the same sizes."""
     from huayu.chat import load_chat
 
-    other = load_chat(model, device="cpu").backend.model.state_dict()  # type: ignore[attr-defined]
-    found = {name.rpartition("stem.")[2]: value for name, value in other.items() if "patch_embedding.stem." in name}
-    return {name: found[name.rpartition("stem.")[2]] for name in eye.state_dict() if ".stem." in name}
+    stems = [
+        next((module.stem for module in whole.modules() if isinstance(module, StemmedPatches)), nn.Module())
+        for whole in (load_chat(model, device="cpu").backend.model, eye)  # type: ignore[attr-defined]
+    ]
+    theirs, ours = (stem.state_dict() for stem in stems)
+    if {name: value.shape for name, value in theirs.items()} != {name: value.shape for name, value in ours.items()}:
+        raise ModelError(f"{model} has no stem like this one.", f"{model} 没有同样的卷积主干。")
+    stems[1].load_state_dict(theirs)
 
 
 class VisionStage:
     """Learn what each thing is and what each slot holds.
 
     ``data``: folder of the packed drawings; ``start``: an earlier export to go on from; ``outside``: share of things
-    that the world has no word for; ``family``, ``vocabulary``: as of the language stage; ``stem``: a model of this
-    project (name or folder) whose stem to begin with.
+    that the world has no word for; ``family``: as of the language stage; ``stem``: a model of this project (name or
+    folder) whose stem to begin with where there is no ``start``.
     """
 
     def __init__(
@@ -118,12 +127,11 @@ class VisionStage:
         family: str = "viscpm_chat",
         seed: int = 1,
         data: str = ".cache/pictograms",
-        vocabulary: str = "runs/mini_chat/vocab.txt",
         start: str = "",
         stem: str = "",
         outside: float = OUTSIDE_SHARE,
     ) -> None:
-        self.family, self.stem = open_family(family, vocabulary), stem
+        self.family, self.stem = open_family(family), stem
         self.seed, self.start, self.outside = seed, start, outside
         self.sprites = Sprites.load(sprites_file(data))
         self._fixed: dict[str, tuple[Batch, list[Composed]]] = {}
@@ -131,10 +139,10 @@ class VisionStage:
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
         eye = SlotEye(self.family)
-        if self.stem:
-            eye.eye.load_state_dict(_stem_of(self.stem, eye.eye), strict=False)
         if self.start:
             eye.load_state_dict(torch.load(self.start, weights_only=True))
+        elif self.stem:
+            take_stem(eye.eye, self.stem)
         return eye.to(memory_format=torch.channels_last)
 
     def batch(self, index: int, size: int) -> Batch:

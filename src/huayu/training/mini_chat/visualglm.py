@@ -1,10 +1,11 @@
-"""VisualGLM at the size of huayu-glm-mini: ChatGLM, a ViT of 128 pixels with a stem, and a Q-Former, 192 wide."""
+"""VisualGLM at the size of huayu-glm-mini: ChatGLM, a ViT of 128 pixels with a stem, and a Q-Former."""
 
 # B rows, N pictures, Q queries, S side in pixels, T tokens, P patches, D width, V vocabulary
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,8 @@ from huayu.models.visualglm import VisualGLMConfig, VisualGLMForConditionalGener
 from huayu.models.visualglm.processing import MEAN, STD, VisualGLMImageProcessor
 from huayu.runtime.language import language_of
 from huayu.training.loop import Batch
-from huayu.training.mini_chat.architecture import GRID, NUM_QUERIES, SIZE
+from huayu.training.mini_chat.architecture import EYE_WIDTH, GRID, NUM_QUERIES, SIZE, WORD_WIDTH
 
-WIDTH, LAYERS = 256, 4
 # What a token attends to is told loudly from the start: beside a residual times sqrt(2 · layers) it is hardly heard.
 # Half of the answers were exact after 750 steps; after 600, made quieter as very deep models want it, one in seven.
 LOUD = 2.0
@@ -38,8 +38,10 @@ SAME = 1.4  # how much more a query attends to patches of its cell at the start
 class Eye(nn.Module):
     """What of the chat model makes queries of pictures."""
 
-    def __init__(self, chat: VisualGLMForConditionalGeneration) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        mute = ChatGLMConfig(vocab_size=1, hidden_size=4, num_hidden_layers=0, num_attention_heads=1)
+        chat = VisualGLMForConditionalGeneration(whole_config(mute))
         self.vision_encoder, self.qformer, self.query_tokens = chat.vision_encoder, chat.qformer, chat.query_tokens
         _look_at_cells(self.vision_encoder.embeddings.position_embedding, self.query_tokens, self.qformer)
 
@@ -50,11 +52,15 @@ class VisualGLM:
     linear_projector = True
 
     def __init__(self, vocabulary: str) -> None:
-        file = Path(vocabulary)
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            mini_sentencepiece.build(file)
-        self.tokenizer = ChatGLMTokenizer(str(file))
+        self.file = Path(vocabulary)
+
+    @cached_property
+    def tokenizer(self) -> ChatGLMTokenizer:
+        """Made where there is none."""
+        if not self.file.exists():
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            mini_sentencepiece.build(self.file)
+        return ChatGLMTokenizer(str(self.file))
 
     def __len__(self) -> int:
         return int(self.tokenizer.vocab_size)
@@ -122,7 +128,7 @@ class VisualGLM:
         return CausalLMOutputWithPast(loss=loss, hidden_states=out.hidden_states)
 
     def eye(self) -> Eye:
-        return Eye(self.chat())
+        return Eye()
 
     def see(self, eye: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (MEAN, STD))
@@ -133,15 +139,7 @@ class VisualGLM:
         return patches[:, 1:], states
 
     def chat(self) -> VisualGLMForConditionalGeneration:
-        config = VisualGLMConfig(
-            text_config=text_config(self.tokenizer),
-            vision_config=vision_config(),
-            qformer_config=qformer_config(),
-            image_length=NUM_QUERIES,
-            stem_channels=[32, 64, 128],
-            stem_depth=2,
-        )
-        chat = VisualGLMForConditionalGeneration(config)
+        chat = VisualGLMForConditionalGeneration(whole_config(text_config(self.tokenizer)))
         _tied(chat.language_model)
         return chat
 
@@ -187,15 +185,27 @@ def _look_at_cells(positions: Tensor, query_tokens: Tensor, qformer: Blip2QForme
         attention.key.weight.copy_(attention.query.weight)
 
 
+def whole_config(text: ChatGLMConfig) -> VisualGLMConfig:
+    """Of the model around a language model."""
+    return VisualGLMConfig(
+        text_config=text,
+        vision_config=vision_config(),
+        qformer_config=qformer_config(),
+        image_length=NUM_QUERIES,
+        stem_channels=[32, 64, 128],
+        stem_depth=2,
+    )
+
+
 def text_config(tokenizer: ChatGLMTokenizer) -> ChatGLMConfig:
     """Words and slots are about as long as those of CPM-Bee at this size."""
     return ChatGLMConfig(
         vocab_size=tokenizer.vocab_size,
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
+        hidden_size=WORD_WIDTH,
+        num_hidden_layers=4,
         num_attention_heads=4,
-        inner_hidden_size=3 * WIDTH,
-        initializer_range=WIDTH**-0.5,
+        inner_hidden_size=3 * WORD_WIDTH,
+        initializer_range=WORD_WIDTH**-0.5,
         pad_token_id=tokenizer.pad_token_id,
         unk_token_id=tokenizer.unk_token_id,
         bos_token_id=tokenizer.bos_token_id,
@@ -210,7 +220,7 @@ def vision_config() -> Blip2VisionConfig:
     return Blip2VisionConfig(
         image_size=SIZE,
         patch_size=SIZE // PATCH_GRID,
-        hidden_size=192,
+        hidden_size=EYE_WIDTH,
         num_hidden_layers=2,
         num_attention_heads=6,
         intermediate_size=512,
@@ -221,11 +231,11 @@ def vision_config() -> Blip2VisionConfig:
 def qformer_config() -> Blip2QFormerConfig:
     """Both of its layers look at the picture."""
     return Blip2QFormerConfig(
-        hidden_size=192,
+        hidden_size=EYE_WIDTH,
         num_hidden_layers=2,
         num_attention_heads=6,
         intermediate_size=512,
-        encoder_hidden_size=192,
+        encoder_hidden_size=EYE_WIDTH,
         cross_attention_frequency=1,
         initializer_range=0.05,
         hidden_dropout_prob=0.0,
