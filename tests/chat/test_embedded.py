@@ -1,4 +1,4 @@
-"""The model in the package, as a user meets it: asked in Chinese it answers in Chinese, in English in English."""
+"""The models in the package, as a user meets them: asked in Chinese they answer in Chinese, in English in English."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ from huayu.chat import ChatModel, load_chat
 from huayu.chat.language import is_foreign, is_traditional, to_traditional
 
 PICTURE = Path(__file__).resolve().parents[2] / "examples" / "dog.png"
-HERE = (embedded.folder("huayu-chat-mini") / "config.json").is_file()
-pytestmark = pytest.mark.skipif(not HERE, reason="a source tree without the shipped weights")
+MODELS = [name for name, kind in embedded.EMBEDDED.items() if kind == "chat"]
 
 CHINESE = ("图里有什么？", "背景是什么颜色？", "图里有几样东西？", "描述一下这张图片。", "图里有狗吗？")
 ENGLISH = ("What is in the picture?", "What colour is the background?", "How many things are there?", "Describe it.")
 
 
-@pytest.fixture(scope="module")
-def mini() -> ChatModel:
-    return load_chat(device="cpu")
+@pytest.fixture(scope="module", params=MODELS)
+def mini(request: pytest.FixtureRequest) -> ChatModel:
+    if not (embedded.folder(request.param) / "config.json").is_file():
+        pytest.skip("a source tree without the shipped weights")
+    return load_chat(request.param, device="cpu")
+
+
+def test_the_first_is_the_default() -> None:
+    assert embedded.default("chat") == MODELS[0] == "huayu-chat-mini"
+
+
+def test_it_sees_what_is_there(mini: ChatModel) -> None:
+    assert mini.ask(PICTURE, "这是什么？").text == "这是一只狗。"
+    assert mini.ask(PICTURE, "What is this?").text == "This is a dog."
 
 
 @pytest.mark.parametrize("question", [*CHINESE, *ENGLISH])

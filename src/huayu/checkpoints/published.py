@@ -61,6 +61,10 @@ PUBLISHED: tuple[Published, ...] = (
         "Apache-2.0", "Apache-2.0", "chat", "viscpm_chat",
     ),
     Published(
+        "huayu-glm-mini", "the same with VisualGLM's architecture", "同样的对话，VisualGLM 的结构",
+        "Apache-2.0", "Apache-2.0", "chat", "visualglm",
+    ),
+    Published(
         "huayu-paint-mini", "paints everyday things; in the package, offline", "画日常事物；随包附带，离线可用",
         "Apache-2.0", "Apache-2.0", "paint", "viscpm_paint",
     ),

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 # name → what it is for; the folder beside this file has the same name.
-EMBEDDED: dict[str, str] = {"huayu-chat-mini": "chat", "huayu-paint-mini": "paint"}
+EMBEDDED: dict[str, str] = {"huayu-chat-mini": "chat", "huayu-glm-mini": "chat", "huayu-paint-mini": "paint"}
 
 
 def default(kind: str) -> str | None:
