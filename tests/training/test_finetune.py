@@ -77,6 +77,16 @@ def test_what_was_learnt_opens_again(
     assert not torch.allclose(before, learnt, atol=1e-4)
 
 
+def test_an_eye_with_batch_norms_opens_as_it_was_taught(few: dict[str, str], tmp_path: Path) -> None:
+    """An adapter has no place for their statistics: they must not have moved."""
+    made = stage("huayu-glm-mini", tune_vision=True, **few)
+    batch = made.batch(0, 4)
+    folder = train(made, settings(tmp_path / "run", steps=4))
+    opened = load_chat(folder / "model", dtype="float32").backend.model  # type: ignore[attr-defined]
+    taught = pixels_and_logits(made.backend.model.eval(), batch)
+    assert torch.allclose(pixels_and_logits(opened, batch), taught, atol=1e-4)
+
+
 def test_convert_puts_an_adapter_into_the_weights(tiny_chat_folder: Path, few: dict[str, str], tmp_path: Path) -> None:
     made = stage(tiny_chat_folder, **few)
     folder = train(made, settings(tmp_path / "run"))

@@ -76,11 +76,14 @@ class Team:
         return box[0]
 
     def to_learn(self, module: nn.Module) -> None:
-        """Training mode; but a batch norm sees the rows of one process only, so with several it stays as it was."""
+        """Training mode, but for batch norms that do not learn, or whose rows are spread over several processes.
+
+        They keep their statistics: an adapter has no place for others, and one process sees its own rows only.
+        """
         module.train()
-        for part in module.modules() if self.world > 1 else ():
+        for part in module.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                part.eval()
+                part.train(self.world == 1 and any(p.requires_grad for p in part.parameters()))
 
     def leave(self) -> None:
         """Wait for the others, then part."""
