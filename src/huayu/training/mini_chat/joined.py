@@ -50,7 +50,9 @@ class Joined(nn.Module):
         eye.load_state_dict(torch.load(vision, weights_only=True))
         reader.load_state_dict(torch.load(language, weights_only=True))
         joined = cls(family)
-        joined.chat.load_state_dict(eye.eye.state_dict(), strict=False)  # the parts that the eye has
+        for name, part in eye.eye.named_children():
+            joined.chat.get_submodule(name).load_state_dict(part.state_dict())
+        joined.chat.query_tokens.data.copy_(eye.eye.query_tokens)
         joined.chat.language_model.load_state_dict(reader.language_model.state_dict())
         joined.words.load_state_dict(reader.words.state_dict())
         joined.reading.load_state_dict(reader.reading.state_dict())

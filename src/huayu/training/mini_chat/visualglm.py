@@ -29,7 +29,7 @@ from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import EYE_WIDTH, GRID, NUM_QUERIES, SIZE, WORD_WIDTH
 
 # What a token attends to is told loudly from the start: beside a residual times sqrt(2 · layers) it is hardly heard.
-# Half of the answers were exact after 750 steps; after 600, made quieter as very deep models want it, one in seven.
+# Of the answers 24 % were exact after 500 steps, 49 % after 750; made quieter, as deep models want it, 15 % after 500.
 LOUD = 2.0
 LONGEST = 1024  # tokens of a row; none is as long
 SAME = 1.4  # how much more a query attends to patches of its cell at the start
