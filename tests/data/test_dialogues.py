@@ -52,6 +52,8 @@ def many(scene: Scene | None = None, times: int = 400, **options: object) -> lis
         (LONE_DOG, "count", "图里有一样东西。", "There is one thing."),
         (LONE_DOG, "category", "它是一种动物。", "It is an animal."),
         (LONE_DOG, "where", "它在图的中间。", "It is in the middle of the picture."),
+        (LONE_DOG, "festival", "它和节日没有关系。", "It belongs to no festival."),
+        (LONE_DOG, "style", "这是卡通画风。", "The picture is in cartoon style."),
         (LONE_DOG, "describe", "黄色的背景上有一只狗。", "There is a dog on a yellow background."),
         (THREE, "name", "图里有一只狗、一串葡萄和一辆汽车。", "There is a dog, some grapes and a car in the picture."),
         (THREE, "list", "图里有一只狗、一串葡萄和一辆汽车。", "There is a dog, some grapes and a car in the picture."),
@@ -165,6 +167,39 @@ def test_food_can_be_eaten_and_cars_cannot() -> None:
     contested = Scene(0, (Thing(IDS["pig"], 0, -1, 0.5, 0.5, 0.6),))
     turns = [ask(contested, "edible", "zh", seed) for seed in range(40)]
     assert not any("猪" in turn.question or "它" in turn.question for turn in turns)  # only others are asked about
+
+
+def test_uses_and_festivals() -> None:
+    assert answers.use(IDS["umbrella"], "zh") == "它可以用来挡雨。"
+    assert answers.use(IDS["umbrella"], "en") == "It is used for keeping off the rain."
+    assert answers.festival(IDS["mooncake"], "zh") == "它和中秋节有关。"
+    assert answers.festival(IDS["mooncake"], "en") == "It belongs to the Mid-Autumn Festival."
+    lantern = Scene(0, (Thing(IDS["lantern"], 0, -1, 0.5, 0.5, 0.6),))
+    followed = 0
+    for seed in range(60):
+        turns = dialogue(np.random.default_rng(seed), lantern, language="zh", weights={"name": 1, "use": 1})
+        for turn in turns[1:]:
+            followed += turn.answer == "它可以用来照明。"
+            assert turn.skill != "use" or turn.answer == "它可以用来照明。" or "灯笼" not in turn.question
+    assert followed > 10, "it is the lantern"
+    useless = [ask(LONE_DOG, "use", "zh", seed).question for seed in range(40)]
+    assert not any("狗" in question or "它" in question for question in useless), "a dog has no one use"
+
+
+def test_a_picture_in_several_styles_has_no_style() -> None:
+    mixed = Scene(0, (Thing(IDS["dog"], 0, -1, 0.2, 0.5, 0.3), Thing(IDS["cat"], 2, -1, 0.8, 0.5, 0.3)))
+    with pytest.raises(ValueError, match="style"):
+        dialogue(np.random.default_rng(0), mixed, weights={"style": 1})
+
+
+def test_only_known_things_are_spoken_of() -> None:
+    late = [name for c in world.CONCEPTS[world.FIRST :] for name in (c.zh, c.en) if len(name) > 1]
+    said = " ".join(
+        turn.question + turn.answer
+        for _, turns in many(weights={"yesno": 1, "category": 1, "edible": 1, "festival": 1}, things=world.FIRST)
+        for turn in turns
+    )
+    assert not [name for name in late if re.search(rf"\b{name}\b" if name.isascii() else name, said)]
 
 
 def test_languages() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from huayu.data import paint_captions, paintings, world
+from huayu.data import art_styles, paint_captions, paintings, world
 from huayu.data.paint_captions import LANGUAGES, Order, caption, disturbed, draw_order, plain
 from huayu.models.cpm_bee import BeeVocabulary
 from tests.data.sprites_fixture import some_sprites
@@ -33,7 +33,7 @@ def test_a_caption_says_all_that_is_ordered(language: str) -> None:
         text = caption(rng, order, language).lower()
         assert any(name.lower() in text for name in paint_captions.names(order.concept, language))
         if order.style is not None:
-            spoken = getattr(paintings.STYLES[order.style], language)
+            spoken = getattr(art_styles.STYLES[order.style], language)
             assert any(name.lower() in text for name in spoken), text
         if order.background is not None:
             en, zh, _ = world.BACKGROUNDS[order.background]
@@ -50,7 +50,7 @@ def test_plain_captions_read_as_people_write() -> None:
 
 
 def test_held_pairs_are_a_tenth_and_never_drawn() -> None:
-    count, styles, grounds = len(world.CONCEPTS), len(paintings.STYLES), len(world.BACKGROUNDS)
+    count, styles, grounds = world.FIRST, len(art_styles.STYLES), len(world.BACKGROUNDS)
     style = np.mean([paintings.held_style(c, s) for c in range(count) for s in range(1, styles)])
     ground = np.mean([paintings.held_background(c, g) for c in range(count) for g in range(1, grounds)])
     assert 0.06 < style < 0.14
@@ -69,9 +69,10 @@ def test_a_strange_word_leaves_the_rest(vocabulary: BeeVocabulary) -> None:
 
 
 def test_pictures_are_drawings_on_their_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    styles = tuple(paintings.Style((name,), (name,), (name,)) for name in ("plain", "inked"))
+    styles = tuple(art_styles.Style((name,), (name,), (name,)) for name in ("plain", "inked"))
     ids = world.concept_ids()
     monkeypatch.setattr(paintings, "STYLES", styles)
+    monkeypatch.setattr(world, "FIRST", 2)
     monkeypatch.setattr(world, "CONCEPTS", tuple(world.CONCEPTS[ids[key]] for key in ("dog", "cat")))
     found = paintings.render(some_sprites())
     assert found.shape == (2, 2, len(world.BACKGROUNDS), paintings.VARIANTS, 64, 64, 3)

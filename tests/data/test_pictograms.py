@@ -85,9 +85,9 @@ def test_icons_are_found_by_code_and_by_older_names(tmp_path: Path) -> None:
 
 
 def test_packed_drawings_load_and_say_who_may_see_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    emoji = {"dog": "🐶", "apple": "🍎", "zebra": "🦓", "giraffe": "🦒"}
+    emoji = {"dog": "🐶", "apple": "🍎", "zebra": "🦓", "hedgehog": "🦔"}
     codes = {f"{ord(char):x}": name for name, char in emoji.items()}
-    icons = {"dog": SQUARE, "apple": DISC, "zebra": SQUARE, "giraffe": DISC}
+    icons = {"dog": SQUARE, "apple": DISC, "zebra": SQUARE, "hedgehog": DISC}
     packages = tuple(archive(tmp_path, package, icons, codes) for package in (PACKAGES[0], *PACKAGES[-2:]))
     monkeypatch.setattr(pictograms, "PACKAGES", packages)
     steps: list[tuple[int, int, str]] = []
@@ -105,6 +105,7 @@ def test_packed_drawings_load_and_say_who_may_see_them(tmp_path: Path, monkeypat
         + [(0, outside, False), (1, outside, False), (2, outside, True)]
     )
     assert set(Sprites.load(path, roles=("train",)).style) == {0}
+    assert set(sprites.known(dog + 1).concept) == {dog, outside}, "what is not known is left out, strangers stay"
     monkeypatch.setattr(world, "version", lambda: "another world")
     with pytest.raises(ValueError, match="another version"):
         Sprites.load(path)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from huayu.data import world
+from huayu.data import concepts, uses, world
 from huayu.data.pictogram_packages import DROPPED, PACKAGES
 from huayu.data.strangers import OUTSIDE_TEST, OUTSIDE_TRAIN
 
 
 def test_concepts_are_complete_and_unambiguous() -> None:
     keys = [concept.key for concept in world.CONCEPTS]
-    assert len(set(keys)) == len(keys) >= 100
+    assert len(set(keys)) == len(keys) >= 150
     assert {concept.category for concept in world.CONCEPTS} == set(world.CATEGORIES)
     for names in (
         [n for c in world.CONCEPTS for n in (c.en, *c.aliases_en)],
@@ -21,7 +21,7 @@ def test_concepts_are_complete_and_unambiguous() -> None:
     for concept in world.CONCEPTS:
         article = concept.phrase.split()[0]
         assert article in ("a", "an", "some")
-        assert (article == "an") == (concept.en[0] in "aeiou") or article == "some"
+        assert (article == "an") == (concept.en[0] in "aeiou" and concept.en != "unicorn") or article == "some"
         assert not concept.plural or article == "some"
 
 
@@ -71,7 +71,18 @@ def test_held_pairs_are_a_tenth_and_the_same_both_ways() -> None:
 def test_groups_of_alike_things_name_concepts() -> None:
     aliases = {alias for concept in world.CONCEPTS for alias in (*concept.aliases_en, *concept.aliases_zh)}
     assert aliases >= world.GENERIC
-    assert set().union(*world.ALIKE) | world.PLURAL <= set(world.concept_ids())
+    assert set().union(*world.ALIKE) | concepts.PLURAL <= set(world.concept_ids())
+
+
+def test_uses_and_festivals_are_of_things_of_the_world() -> None:
+    assert set(uses.USES) | set(uses.FESTIVALS) <= set(world.concept_ids())
+    for table in (uses.USES, uses.FESTIVALS):
+        both = Counter(table.values())
+        assert len({en for en, _ in both}) == len({zh for _, zh in both}) == len(both), "one to one between languages"
+
+
+def test_the_painters_things_come_first() -> None:
+    assert [world.CONCEPTS[at].key for at in (0, world.FIRST - 1, world.FIRST)] == ["dog", "door", "sheep"]
 
 
 def test_packages_are_pinned_and_share_alike_ones_only_judge() -> None:

@@ -17,7 +17,7 @@ def test_every_kind_is_asked_in_every_split_and_language() -> None:
     made = list(plans(some_sprites(), 1))
     kinds = [*SKILLS, "new wording", "follow-up", "outside", "no answer"]
     assert {(p.kind, p.split, p.language) for p in made} == {
-        (k, s, g) for k in kinds for s in SPLITS for g in LANGUAGES
+        (k, s, g) for k in kinds for s in SPLITS for g in LANGUAGES if k != "style" or s == "train"
     }
     assert all(len(p.turns) > 1 for p in made if p.kind == "follow-up")
     assert all(thing.concept < 0 for p in made if p.kind == "outside" for thing in p.scene.scene.things)

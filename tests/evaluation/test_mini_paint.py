@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from huayu.data import paintings, world
+from huayu.data import art_styles, paintings, world
 from huayu.data.paint_captions import Order
 from huayu.evaluation import mini_paint, scorer
 from tests.data.sprites_fixture import some_sprites
@@ -22,7 +22,7 @@ def pictures() -> np.ndarray:
     """Discs of each thing's own colour and size, ringed for each style, on the true backgrounds."""
     rng = np.random.default_rng(0)
     grounds = np.array([colour for _, _, colour in world.BACKGROUNDS], np.uint8)
-    shape = (len(world.CONCEPTS), len(paintings.STYLES), len(grounds), paintings.VARIANTS, 64, 64, 3)
+    shape = (world.FIRST, len(art_styles.STYLES), len(grounds), paintings.VARIANTS, 64, 64, 3)
     found = np.broadcast_to(grounds[:, None, None, None], shape).copy()
     away = np.hypot(*np.mgrid[-31.5:32, -31.5:32])
     for concept in range(shape[0]):

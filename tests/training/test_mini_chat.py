@@ -72,7 +72,7 @@ def test_a_thing_looks_like_its_names(family: Family) -> None:
 
 def test_disturbed_slots_stay_shares(drawings: None) -> None:
     rng = np.random.default_rng(0)
-    slots = np.zeros((16, 122), np.float32)
+    slots = np.zeros((16, 152), np.float32)
     slots[:, 0] = 1
     slots[3, 0], slots[3, 7] = 0.2, 0.8
     for _ in range(30):
@@ -96,8 +96,21 @@ def test_what_is_to_be_read_in_a_scene_is_where_it_stands(drawings: None, family
     assert grid[1, 3] == 1
     assert labels["sides"][0].view(4, 4, 4)[1, 0].tolist() == [1, 0, 0, 0], "leftmost; neither is above the other"
     assert (labels["order"][1] == -100).all(), "no scene, nothing to read"
-    named = reading.nouns(family)
-    assert named[family.encode(" dog")] == named[family.encode("狗")] == 1
+
+
+def test_a_name_is_known_by_its_last_words(family: Family) -> None:
+    from huayu.data import world
+
+    named, ids = reading.Nouns(family), world.concept_ids()
+    for text, key in (
+        (" dog", "dog"),
+        ("狗", "dog"),
+        ("面包", "bread"),
+        ("红包", "redenvelope"),
+        (" mobile phone", "phone"),
+    ):
+        assert named(torch.tensor([family.encode(text)]))[0, -1] == 1 + ids[key], text
+    assert not named(torch.tensor([family.encode("包"), [-100]])).any(), "the end of several names, and no word at all"
 
 
 def test_each_word_of_an_answer_looks_for_what_it_names_next(family: Family) -> None:
@@ -107,7 +120,7 @@ def test_each_word_of_an_answer_looks_for_what_it_names_next(family: Family) -> 
     answer = "There is a dog and something I do not know in the picture."
     turns = [Turn("list", "en", "Is there a cat?", answer)]
     batch = family.collate([family.row(turns, 0, picture=True)])
-    about = reading.words_about_things(batch, reading.nouns(family), reading.strangers(family))
+    about = reading.words_about_things(batch, reading.Nouns(family), reading.strangers(family))
     dog, cat, unknown = 1, 2, NUM_CLASSES - 1
     asked = about["mention"][0]
     assert asked[asked > 0].tolist() == [cat], "the question's noun; the answer's words are no context"
@@ -125,7 +138,7 @@ def test_the_eye_knows_where_its_things_are(drawings: None, name: str) -> None:
     assert torch.equal(batch["where"].sum(-1) > 0, there)
     assert torch.allclose(batch["slots"].sum(-1), torch.ones(8, 16), atol=1e-4)
     loss, parts = stage.loss(stage.module(), batch)
-    assert set(parts) >= {"thing", "slot", "background"}
+    assert set(parts) >= {"thing", "slot", "background", "style"}
     assert torch.isfinite(loss)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from huayu.data import paintings, world
+from huayu.data import art_styles, paintings, world
 from huayu.data.paint_captions import Order
 from huayu.models.viscpm_paint import VisCPMPaintPipeline
 from huayu.training.loop import Stage
@@ -21,7 +21,7 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """A disc of its own colour and size for each thing, in place of the downloaded drawings."""
     rng = np.random.default_rng(0)
     grounds = np.array([colour for _, _, colour in world.BACKGROUNDS], np.uint8)
-    shape = (len(world.CONCEPTS), len(paintings.STYLES), len(grounds), paintings.VARIANTS, 64, 64, 3)
+    shape = (world.FIRST, len(art_styles.STYLES), len(grounds), paintings.VARIANTS, 64, 64, 3)
     found = np.broadcast_to(grounds[:, None, None, None], shape).copy()
     away = np.hypot(*np.mgrid[-31.5:32, -31.5:32])
     for concept in range(shape[0]):
@@ -114,4 +114,4 @@ def test_the_nearest_picture_tells_the_thing(pictures: np.ndarray) -> None:
     seen = np.stack([pictures[order.shown][5] for order in orders]).astype(int) + rng.integers(-9, 10, (8, 64, 64, 3))
     ranks = paintings.nearest(seen.clip(0, 255).astype(np.uint8), pictures, [order.shown[2] for order in orders])
     assert [rank[0] for rank in ranks] == [order.concept for order in orders]
-    assert all(sorted(rank) == list(range(len(world.CONCEPTS))) for rank in ranks)
+    assert all(sorted(rank) == list(range(world.FIRST)) for rank in ranks)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from huayu.data import world
+from huayu.data.art_styles import STYLES
+from huayu.data.uses import FESTIVALS, USES
 from huayu.data.world import CATEGORIES, CONCEPTS, OUTSIDE
 
 NUMBERS = {"zh": ("零", "一", "两", "三", "四"), "en": ("no", "one", "two", "three", "four")}
@@ -134,6 +136,30 @@ def edible(concept: int, language: str) -> str:
     if CONCEPTS[concept].edible:
         return "Yes, it can be eaten." if language == "en" else "能，它可以吃。"
     return "No, it cannot be eaten." if language == "en" else "不能，它不可以吃。"
+
+
+def use(concept: int, language: str) -> str:
+    """What it is used for; Raises KeyError for what has no one use."""
+    if concept == OUTSIDE:
+        return fixed("unknown", language)
+    en, zh = USES[CONCEPTS[concept].key]
+    return f"It is used for {en}." if language == "en" else f"它可以用来{zh}。"
+
+
+def festival(concept: int, language: str) -> str:
+    """Which festival it belongs to, if any."""
+    if concept == OUTSIDE:
+        return fixed("unknown", language)
+    en, zh = FESTIVALS.get(CONCEPTS[concept].key, ("no festival", ""))
+    if language == "en":
+        return f"It belongs to {en}."
+    return f"它和{zh}有关。" if zh else "它和节日没有关系。"
+
+
+def style(number: int, language: str) -> str:
+    """The art style of the picture."""
+    art = STYLES[number]
+    return f"The picture is in {art.en[0]} style." if language == "en" else f"这是{art.zh[0]}画风。"
 
 
 def describe(colour: int, concepts: Sequence[int], language: str) -> str:

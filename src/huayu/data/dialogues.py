@@ -11,20 +11,28 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from huayu.data import answers, world
+from huayu.data.art_styles import common_style
 from huayu.data.layouts import Scene, Thing, extreme, region
 from huayu.data.questions import Asker
+from huayu.data.uses import FESTIVALS, USES
 from huayu.data.world import CONCEPTS, OUTSIDE
 
 Language = Literal["zh", "en"]
 WEIGHTS: dict[str, float] = {
     "name": 20, "background": 8, "count": 9, "place": 24, "where": 8, "yesno": 16, "list": 7, "category": 7,
-    "edible": 7, "describe": 9, "unknown": 6, "greeting": 1, "thanks": 0.7, "goodbye": 0.7, "self": 1.2, "ability": 0.8,
+    "edible": 7, "use": 6, "festival": 5, "style": 6, "describe": 9, "unknown": 6,
+    "greeting": 1, "thanks": 0.7, "goodbye": 0.7, "self": 1.2, "ability": 0.8,
 }  # fmt: skip
+ABOUT = ("category", "edible", "use", "festival")  # what is asked about a thing, in the picture or not
 SOCIAL = ("greeting", "thanks", "goodbye", "self", "ability")
 NO_PICTURE_WEIGHTS: dict[str, float] = {
     "greeting": 4, "thanks": 2, "goodbye": 2, "self": 4, "ability": 3, "unknown": 5, "no-picture": 6,
 }  # fmt: skip
-VISUAL = ("name", "background", "count", "place", "where-it", "yesno", "list", "describe", "category-it", "edible-it")
+VISUAL = (
+    *("name", "background", "count", "place", "where-it", "yesno", "list", "describe", "style"),
+    *(f"{skill}-it" for skill in ABOUT),
+)
+FOLLOWING = ("where-it", *(f"{skill}-it" for skill in ABOUT))  # of what was just spoken of
 
 
 class Turn(NamedTuple):
@@ -44,19 +52,21 @@ def dialogue(
     max_turns: int = 3,
     weights: dict[str, float] | None = None,
     wordings: Literal["train", "held"] = "train",
+    things: int = len(CONCEPTS),
 ) -> list[Turn]:
     """One to `max_turns` turns, all true of the scene, or about no picture at all when it is None.
 
     `language` "zh" or "en" holds for all turns, "mixed" is drawn anew for each, None is any of these. `weights` takes
     the place of WEIGHTS; skills that a scene does not allow are left out. With `wordings` "held" every question is
-    put as never in training. Raises ValueError when no skill is left.
+    put as never in training. Only the world's first `things` things are spoken of. Raises ValueError
+    when no skill is left.
     """
     if language is None:
         draw = rng.random()
         language = "zh" if draw < 0.46 else "en" if draw < 0.92 else "mixed"
     if weights is None:
         weights = WEIGHTS if scene is not None else NO_PICTURE_WEIGHTS
-    maker = _Maker(rng, scene, Asker(rng, wordings))
+    maker = _Maker(rng, scene, Asker(rng, wordings, things))
     turns: list[Turn] = []
     spoken = {"zh": "zh", "en": "en"}.get(language)
     names, sums = _shares(tuple(weights.items()))
@@ -67,7 +77,7 @@ def dialogue(
         tongue = spoken or ("zh" if rng.random() < 0.5 else "en")
         skill = None
         if maker.focus is not None and turns and rng.random() < 0.6:
-            skill = ("edible-it", "category-it", "where-it")[int(rng.integers(3))]
+            skill = FOLLOWING[int(rng.integers(len(FOLLOWING)))]
             if skill[:-3] not in weights:
                 skill = None
         if skill is None:
@@ -85,21 +95,6 @@ def dialogue(
 @cache
 def _shares(items: tuple[tuple[str, float], ...]) -> tuple[list[str], list[float]]:
     return [name for name, _ in items], list(accumulate(share for _, share in items))
-
-
-@cache
-def _alike(a: int, b: int) -> bool:
-    """Whether a drawing of one could fairly be called the other, so that "no" would be unfair."""
-    return a != b and any({CONCEPTS[a].key, CONCEPTS[b].key} <= group for group in world.ALIKE)
-
-
-@cache
-def _kin() -> tuple[tuple[int, ...], ...]:
-    """For each concept, the others of its category."""
-    return tuple(
-        tuple(i for i, other in enumerate(CONCEPTS) if other.category == concept.category and other != concept)
-        for concept in CONCEPTS
-    )
 
 
 @dataclass
@@ -128,15 +123,16 @@ class _Maker:
             return Turn(skill, tongue, self.asker.unknown(tongue, self.concepts), answers.fixed(skill, tongue))
         if skill == "no-picture":
             kind = VISUAL[int(self.rng.integers(len(VISUAL)))]
-            concept = int(self.rng.integers(len(CONCEPTS)))
+            concept = int(self.rng.integers(self.asker.things))
             side = tuple(answers.SIDES)[int(self.rng.integers(4))]
             return Turn(skill, tongue, self.asker.ask(kind, tongue, concept, side), answers.fixed(skill, tongue))
         if self.scene is None:
             return None
         if skill in ("name", "count", "list", "describe"):
             self.drop()
-        made = getattr(self, "_" + skill.removesuffix("-it"))(tongue, skill.endswith("-it"))
-        return made and Turn(skill.removesuffix("-it"), tongue, *made)
+        base, it = skill.removesuffix("-it"), skill.endswith("-it")
+        made = self._about(base, tongue, it) if base in ABOUT else getattr(self, "_" + base)(tongue, it)
+        return made and Turn(base, tongue, *made)
 
     # Each of the following returns (question, answer), or None.
 
@@ -180,23 +176,22 @@ class _Maker:
                 return None
             self.focus = thing
             return self.asker.ask("yesno", tongue, thing.concept), answers.yesno(thing.concept, True, tongue)
-        concept = int(self.rng.integers(len(CONCEPTS)))
+        concept = int(self.rng.integers(self.asker.things))
         if self.rng.random() < 0.55:  # a near miss
-            near = _kin()[present[int(self.rng.integers(len(present)))]] if OUTSIDE not in present else ()
+            kin = world.kin()[present[int(self.rng.integers(len(present)))]] if OUTSIDE not in present else ()
+            near = [other for other in kin if other < self.asker.things]
             concept = near[int(self.rng.integers(len(near)))] if near else concept
-        if concept in present or any(_alike(concept, other) for other in present if other != OUTSIDE):
+        if concept in present or any(world.alike(concept, other) for other in present if other != OUTSIDE):
             return None
         self.drop()
         return self.asker.ask("yesno", tongue, concept, generic=False), answers.yesno(concept, False, tongue)
 
-    def _category(self, tongue: str, it: bool) -> tuple[str, str] | None:
-        return self._about("category", tongue, it)
-
-    def _edible(self, tongue: str, it: bool) -> tuple[str, str] | None:
-        return self._about("edible", tongue, it)
+    def _style(self, tongue: str, _: bool) -> tuple[str, str] | None:
+        style = common_style(self.there)
+        return None if style is None else (self.asker.ask("style", tongue), answers.style(style, tongue))
 
     def _about(self, skill: str, tongue: str, it: bool) -> tuple[str, str] | None:
-        """The kind or the edibility of "it", or of something named, which need not be there."""
+        """One of ABOUT, of "it" or of something named, which need not be there."""
         if self.focus is not None and not self.askable(skill, self.focus.concept):
             if it:
                 return None
@@ -210,22 +205,30 @@ class _Maker:
             while (
                 concept == OUTSIDE
                 or not self.askable(skill, concept)
-                or self.rng.random() < (0.5 if self.mostly_no(skill, concept) else 0.25 if thing is not None else 0)
+                or self.rng.random() < (self.passed_over(skill, concept) or 0.25 * (thing is not None))
             ):
-                concept, thing = int(self.rng.integers(len(CONCEPTS))), None
+                concept, thing = int(self.rng.integers(self.asker.things)), None
             self.focus = thing
-        elif self.mostly_no(skill, concept) and self.rng.random() < 0.4:
+        elif self.rng.random() < self.passed_over(skill, concept):
             return None
-        say = answers.edible if skill == "edible" else answers.category
-        return self.asker.ask(f"{skill}-it" if it else skill, tongue, concept), say(concept, tongue)
+        answer = getattr(answers, skill)(concept, tongue)
+        return self.asker.ask(f"{skill}-it" if it else skill, tongue, concept), answer
 
-    def mostly_no(self, skill: str, concept: int) -> bool:
-        """Most things cannot be eaten: those are asked about less, to keep the answer open."""
-        return skill == "edible" and concept != OUTSIDE and not CONCEPTS[concept].edible
+    def passed_over(self, skill: str, concept: int) -> float:
+        """How often it is not asked: most things cannot be eaten and belong to no festival, which must stay open."""
+        if concept == OUTSIDE:
+            return 0.0
+        entry = CONCEPTS[concept]
+        if skill == "edible":
+            return 0.0 if entry.edible else 0.45
+        return 0.9 if skill == "festival" and entry.key not in FESTIVALS else 0.0
 
     def askable(self, skill: str, concept: int) -> bool:
         """Whether nobody would quarrel with the answer."""
-        return skill != "edible" or concept == OUTSIDE or CONCEPTS[concept].edible is not None
+        if concept == OUTSIDE:
+            return True
+        entry = CONCEPTS[concept]
+        return {"edible": entry.edible is not None, "use": entry.key in USES}.get(skill, True)
 
     @property
     def there(self) -> Scene:

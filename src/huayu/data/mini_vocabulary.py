@@ -9,6 +9,8 @@ from pathlib import Path
 
 from huayu.data import answers, wordings, world
 from huayu.data import wordings_unknown as unknowns
+from huayu.data.art_styles import STYLES
+from huayu.data.uses import USES
 
 SPECIAL = ("<pad>", "<unk>", "<mask>", "<sep>", "</n>", "</_>", "<s>", "</s>", "<root>", "<ans>", "<option>", "<eod>")
 FIELDS = (
@@ -77,8 +79,13 @@ def texts(tongue: str) -> Iterator[str]:
         if world.CONCEPTS[pair[1]].edible is not None:
             yield answers.edible(pair[1], tongue)
         yield answers.category(pair[1], tongue)
+        yield answers.festival(pair[1], tongue)
+        if world.CONCEPTS[pair[1]].key in USES:
+            yield answers.use(pair[1], tongue)
     for skill in answers.FIXED:
         yield answers.fixed(skill, tongue)
+    for number in range(len(STYLES)):
+        yield answers.style(number, tongue)
     for number in range(1, 5):
         yield answers.count(number, tongue)
     for colour in range(len(world.BACKGROUNDS)):

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from huayu.data import mini_vocabulary, world
-from huayu.data.paintings import DEFAULT_STYLE, STYLES, WHITE, held_background, held_style
+from huayu.data.art_styles import DEFAULT_STYLE, STYLES
+from huayu.data.paintings import WHITE, held_background, held_style
 
 LANGUAGES = ("zh", "en")
 # Other drawings of the concept than the one that is shown, or another colour of it.
@@ -54,7 +55,7 @@ def draw_order(rng: np.random.Generator) -> Order:
     while True:
         style = None if rng.random() < 0.35 else int(rng.integers(len(STYLES)))
         background = None if rng.random() < 0.35 else int(rng.integers(len(world.BACKGROUNDS)))
-        order = Order(int(rng.integers(len(world.CONCEPTS))), style, background)
+        order = Order(int(rng.integers(world.FIRST)), style, background)
         if not order.held:
             return order
 
@@ -177,7 +178,7 @@ def vocabulary() -> list[str]:
     english: dict[str, None] = {}
     chinese: dict[str, None] = {}
     phrases = {"en": [*ASK["en"], *NICE["en"], *END["en"]], "zh": [*ASK["zh"], *NICE["zh"], *END["zh"]]}
-    for number, entry in enumerate(world.CONCEPTS):
+    for number, entry in enumerate(world.CONCEPTS[: world.FIRST]):
         phrases["en"] += [entry.phrase, *names(number, "en")]
         phrases["zh"] += [entry.measure, *names(number, "zh")]
     for style in STYLES:

@@ -3,12 +3,11 @@
 Of each there are variants, between which a seed chooses: as different artists draw it, and mirrored.
 """
 
-# C concepts, S styles, G background colours, V variants, P side of a picture
+# C = world.FIRST concepts, S styles, G background colours, V variants, P side of a picture
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from huayu.data import pictograms, world
+from huayu.data.art_styles import DEFAULT_STYLE, STYLES
 from huayu.data.scenes import faint, outlined
 from huayu.data.sprites import Sprites
 
@@ -23,29 +23,6 @@ SIDE = 64
 THING = 54  # pixels a side that the thing itself takes
 WHITE = 0  # the background when none is named
 VARIANTS = 8  # of a picture: twice as many as a style may have artists
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """An art style: the packages that draw so, the first of them everything, and what it may be called; the first names
-    are the usual ones."""
-
-    packages: tuple[str, ...]
-    en: tuple[str, ...]
-    zh: tuple[str, ...]
-
-
-STYLES = (  # the first is the one used when none is named
-    Style(("noto", "noto-v1", "emojione", "fxemoji"), ("cartoon", "classic", "emoji"), ("卡通", "经典")),
-    Style(("twemoji", "fluent-emoji-flat"), ("flat", "minimal"), ("扁平", "扁平化", "简约")),
-    Style(("fluent-emoji",), ("3D", "glossy", "shiny"), ("立体", "3D", "三维")),
-    Style(
-        ("fluent-emoji-high-contrast", "emojione-monotone"),
-        ("line", "line art", "black and white"),
-        ("线条", "黑白", "简笔画"),
-    ),
-)
-DEFAULT_STYLE = 0
 
 
 @cache
@@ -74,7 +51,7 @@ def load(folder: str | Path) -> np.ndarray:
 def render(sprites: Sprites) -> np.ndarray:
     """(C, S, G, V, P, P, 3) uint8: variant 2 i as the style's artist i draws it, 2 i + 1 that mirrored; artists who do
     not draw it leave their turn to the others. Raises ValueError when nobody of a style draws a concept."""
-    shape = (len(world.CONCEPTS), len(STYLES), len(world.BACKGROUNDS), VARIANTS, SIDE, SIDE, 3)
+    shape = (world.FIRST, len(STYLES), len(world.BACKGROUNDS), VARIANTS, SIDE, SIDE, 3)
     found = np.empty(shape, np.uint8)
     for concept in range(len(found)):
         for style in range(len(STYLES)):

@@ -18,6 +18,7 @@ class Asker:
 
     rng: np.random.Generator
     which: str
+    things: int = len(CONCEPTS)  # of the world that are spoken of, the first ones
 
     def ask(self, kind: str, tongue: str, concept: int = OUTSIDE, side: str = "left", *, generic: bool = True) -> str:
         """A question of this kind in one of its wordings."""
@@ -36,7 +37,8 @@ class Asker:
         plural = answers.plural(concept)
         called = self.called(concept, "en", generic)
         counted = concept == OUTSIDE or not CONCEPTS[concept].phrase.startswith("some ")
-        article = ("an " if called[0] in "aeiou" else "a ") if counted else "any "
+        vowel = called[0] in "aeiou" and called != "unicorn"
+        article = ("an " if vowel else "a ") if counted else "any "
         for name, value in (
             ("{side}", english),
             ("{thing}", called),
@@ -68,7 +70,7 @@ class Asker:
         nouns = (unknowns.NOUNS_HELD if held else unknowns.NOUNS)[tongue]
         text = text.replace("{noun}", nouns[int(self.rng.integers(len(nouns)))])
         if "{" in text:
-            known = [concept for concept in there if concept != OUTSIDE] or range(len(CONCEPTS))
+            known = [concept for concept in there if concept != OUTSIDE] or range(self.things)
             concept = known[int(self.rng.integers(len(known)))]
             text = self.fill(text, tongue, concept, "left", True)
         return self.typed(text, tongue)

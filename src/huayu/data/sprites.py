@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -68,6 +68,17 @@ class Sprites:
         for row in np.flatnonzero(np.array(ink)[style]):
             pixels[row, ..., 0] = silhouette(pixels[row, ..., 3])
         return cls(pixels, concept, style, reserved, tuple(styles), tuple(roles), tuple(ink))
+
+    def known(self, things: int) -> Sprites:
+        """Without the drawings of all but the world's first ``things`` things; strangers stay."""
+        rows = self.concept < things
+        return replace(
+            self,
+            pixels=self.pixels[rows],
+            concept=self.concept[rows],
+            style=self.style[rows],
+            reserved=self.reserved[rows],
+        )
 
     @cached_property
     def pools(self) -> dict[tuple[str, int], list[np.ndarray]]:

@@ -33,16 +33,16 @@ UNKNOWN_HELD: dict[str, tuple[str, ...]] = {
            "How tall is it?", "Who is the artist?"),
 }
 NOUNS: dict[str, tuple[str, ...]] = {
-    "zh": ("恐龙", "长颈鹿", "斑马", "骆驼", "鳄鱼", "大白菜", "土豆", "洋葱", "大蒜", "米饭", "面条", "饺子", "豆腐",
-           "牛奶", "沙发", "桌子", "冰箱", "洗衣机", "空调", "牙刷", "毛巾", "镜子", "筷子", "勺子", "刀", "医生",
+    "zh": ("恐龙", "袋鼠", "斑马", "孔雀", "蜘蛛", "大白菜", "土豆", "洋葱", "大蒜", "米粉", "包子", "馒头", "豆腐",
+           "牛奶", "沙发", "桌子", "冰箱", "洗衣机", "空调", "牙刷", "毛巾", "镜子", "叉子", "勺子", "刀", "医生",
            "老师", "警察", "学生", "国王", "山", "河", "海", "桥", "学校", "医院", "坦克", "潜艇", "钻石", "手表"),
-    "en": ("dinosaur", "giraffe", "zebra", "camel", "crocodile", "cabbage", "potato", "onion", "spoon", "fork",
+    "en": ("dinosaur", "rhino", "zebra", "goat", "lizard", "cabbage", "potato", "onion", "spoon", "fork",
            "knife", "table", "sofa", "fridge", "mirror", "towel", "toothbrush", "doctor", "teacher", "king",
-           "mountain", "river", "bridge", "school", "hospital", "tank", "submarine", "diamond", "watch", "ring",
-           "shark", "dolphin", "wolf", "fox", "kangaroo", "spider", "candle", "bottle", "bag", "dragon"),
+           "mountain", "river", "bridge", "school", "hospital", "tank", "submarine", "diamond", "watch", "necklace",
+           "shark", "seal", "wolf", "deer", "kangaroo", "spider", "candle", "bottle", "bag", "pillow"),
 }
 NOUNS_HELD: dict[str, tuple[str, ...]] = {
-    "zh": ("狐狸", "海豚", "萝卜", "书包", "蜡烛", "瓶子", "袋鼠", "戒指"),
+    "zh": ("狼", "鲨鱼", "萝卜", "篮子", "蜡烛", "瓶子", "犀牛", "项链"),
     "en": ("lobster", "peacock", "coconut", "basket", "helmet", "sword", "carpet", "wheel"),
 }
 

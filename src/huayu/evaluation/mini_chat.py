@@ -26,7 +26,10 @@ from huayu.data.scenes import Composed, Sprites, compose
 from huayu.runtime.language import language_of, say
 
 SIDE = 256  # pixels
-SKILLS = ("name", "background", "count", "place", "where", "yesno", "list", "category", "edible", "describe")
+SKILLS = (
+    *("name", "background", "count", "place", "where", "yesno", "list", "category", "edible", "use", "festival"),
+    *("style", "describe"),
+)
 SPLITS = {
     "train": ("train-eval", "held"),  # training styles; with several things, pairs never seen together
     "choose": ("choose", "any"),
@@ -95,6 +98,8 @@ def plans(sprites: Sprites, limit: int, seed: int = 20) -> Iterator[_Plan]:
     for split in SPLITS:
         kinds = [*SKILLS, "new wording", "follow-up", "outside", "no answer"]
         for kind in kinds:
+            if kind == "style" and split != "train":  # only the styles of training have names
+                continue
             for language in LANGUAGES:
                 rng = np.random.default_rng([seed, *map(ord, split + kind + language)])
                 for _ in range(limit):
@@ -153,15 +158,19 @@ def _table(figures: dict[str, dict[str, dict[str, float]]], name: str, limit: in
         for language in LANGUAGES:
             table.add_column(f"{heads[split]} {language}", justify="right")
     for kind, by in figures.items():
-        table.add_row(kind, *(f"{by[s][k]:.0%}" for s in SPLITS for k in LANGUAGES))
+        table.add_row(kind, *(_cell(by, s, k) for s in SPLITS for k in LANGUAGES))
     return table
+
+
+def _cell(by: dict[str, dict[str, float]], split: str, language: str) -> str:
+    return f"{100 * by[split][language]:.0f} %" if split in by else "–"
 
 
 def markdown(figures: dict[str, dict[str, dict[str, float]]]) -> str:
     """The same table for a model card."""
     head = "| skill | " + " | ".join(f"{s} {k}" for s in SPLITS for k in LANGUAGES) + " |\n|---" + "|---" * 6 + "|\n"
     rows = (
-        f"| {kind} | " + " | ".join(f"{100 * by[s][k]:.0f} %" for s in SPLITS for k in LANGUAGES) + " |\n"
+        f"| {kind} | " + " | ".join(_cell(by, s, k) for s in SPLITS for k in LANGUAGES) + " |\n"
         for kind, by in figures.items()
     )
     return head + "".join(rows)
@@ -189,8 +198,7 @@ def evaluate(model: str | None, limit: int, output: Path | None) -> dict[str, di
     console = Console()
     group: list[_Plan] = []
     asked: list[Asked] = []
-    total = len(SPLITS) * (len(SKILLS) + 4) * len(LANGUAGES) * limit
-    for plan in track(plans(sprites, limit), total=total, console=Console(stderr=True)):
+    for plan in track(list(plans(sprites, limit)), console=Console(stderr=True)):
         group.append(plan)
         if len(group) == BATCH:
             asked += ask(chat, group)

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from huayu.checkpoints.atomic import write_text
 from huayu.data import paintings, pictograms, world
+from huayu.data.art_styles import STYLES
 from huayu.data.paint_captions import LANGUAGES, Order, caption, plain
 from huayu.data.scenes import Sprites
 from huayu.evaluation.scorer import Scorer, real, trained
@@ -54,7 +55,7 @@ class Asked:
 
 def prompts(limit: int | None = None, seed: int = 31) -> list[Asked]:
     """All prompts of the task, the same for every model; at most ``limit`` of a kind and language."""
-    count, styles, grounds = len(world.CONCEPTS), len(paintings.STYLES), len(world.BACKGROUNDS)
+    count, styles, grounds = world.FIRST, len(STYLES), len(world.BACKGROUNDS)
     found = []
     for language in LANGUAGES:
         rng = np.random.default_rng([seed, *map(ord, language)])
@@ -86,7 +87,7 @@ def prompts(limit: int | None = None, seed: int = 31) -> list[Asked]:
 
 def by_seeds(limit: int | None = None) -> list[Asked]:
     """A prompt in each language for every fifth thing, ``SEEDS`` times; of at most ``limit`` things."""
-    orders = [Order(concept, None, None) for concept in range(0, len(world.CONCEPTS), 5)][:limit]
+    orders = [Order(concept, None, None) for concept in range(0, world.FIRST, 5)][:limit]
     return [
         Asked("seeds", language, order, plain(order, language), seed)
         for order in orders
@@ -166,9 +167,7 @@ def _real(pictures: np.ndarray, scorer: Scorer, sprites: Sprites) -> tuple[dict[
     """What the judges say of the very pictures that were learned; and the scorer on drawings of a style unseen."""
     rng = np.random.default_rng(4)
     orders = [
-        Order(c, s, int(rng.integers(len(world.BACKGROUNDS))))
-        for c in range(len(pictures))
-        for s in range(len(paintings.STYLES))
+        Order(c, s, int(rng.integers(len(world.BACKGROUNDS)))) for c in range(len(pictures)) for s in range(len(STYLES))
     ]
     pixels = np.stack([pictures[order.shown][int(rng.integers(paintings.VARIANTS))] for order in orders])
     rights = judge(pixels, [Asked("real", "", order, "", 0) for order in orders], pictures, scorer)
@@ -189,12 +188,12 @@ def _sheets(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, output
             shown += [(pictures[asked[i].order.shown][0], say("real", "真实"))] if new else []
         sheet(shown).save(output / name)
         rows = [i for i in rows if asked[i].language == ("en" if new else "zh")]
-        small_sheet(pixels[rows[: len(world.CONCEPTS)]], output / "sheets" / name)
+        small_sheet(pixels[rows[: world.FIRST]], output / "sheets" / name)
 
 
 def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[str, dict[str, float]]:
     """Run the task and print its table. ``output`` gets table.json, table.md, pictures.npz and sheets."""
-    sprites = Sprites.load(pictograms.pack())
+    sprites = Sprites.load(pictograms.pack()).known(world.FIRST)
     pictures = paintings.load(pictograms.DEFAULT_CACHE)
     painter = load_paint(model, safety=None, device="cpu")
     scorer = trained(sprites, pictograms.DEFAULT_CACHE / "scorer.pt")

@@ -29,7 +29,7 @@ class Scorer(nn.Sequential):
             layers += [nn.Conv2d(width, wider, 3, 2, 1, bias=False), nn.BatchNorm2d(wider), nn.ReLU()]
             layers += [nn.Conv2d(wider, wider, 3, 1, 1, bias=False), nn.BatchNorm2d(wider), nn.ReLU()]
             width = wider
-        super().__init__(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(width * 16, len(world.CONCEPTS)))
+        super().__init__(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(width * 16, world.FIRST))
 
     @torch.no_grad()
     def ranks(self, pixels: np.ndarray) -> list[list[int]]:

@@ -13,7 +13,7 @@ import gradio as gr
 
 from huayu.chat.conversation import Picture
 from huayu.chat.looking import BRIEFLY, question_for, verdict_on
-from huayu.data.paintings import STYLES
+from huayu.data.art_styles import STYLES
 from huayu.paint import Painted, PaintOptions, PaintResult, Progress
 from huayu.serving.engine import ChatJob, PaintJob
 from huayu.types import Verdict

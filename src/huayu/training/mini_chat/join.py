@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from huayu.data import world
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.layouts import OUTSIDE_SHARE
 from huayu.data.scenes import Composed, Sprites, compose
@@ -23,10 +24,10 @@ from huayu.training.mini_chat.architecture import SIZE, sprites_file
 from huayu.training.mini_chat.families import open_family
 from huayu.training.mini_chat.joined import Joined, export_chat, fit_projector
 from huayu.training.mini_chat.language import BLIND_SHARE
-from huayu.training.mini_chat.reading import nouns, reading_labels, strangers, words_about_things
+from huayu.training.mini_chat.reading import Nouns, reading_labels, strangers, words_about_things
 from huayu.training.mini_chat.vision import sight_loss, tensors_of
 
-_SIGHT = ("pixels", "things", "where", "slots", "background")  # of pictures; all else is of rows
+_SIGHT = ("pixels", "things", "where", "slots", "background", "style")  # of pictures; all else is of rows
 FIT_BATCHES = 40  # of 64 pictures, from which the projector is fitted
 
 Asked = tuple[int | None, list[Turn], int]  # number of the picture (None: no picture), dialogue, turn that is asked
@@ -34,7 +35,7 @@ Asked = tuple[int | None, list[Turn], int]  # number of the picture (None: no pi
 
 class JoinStage:
     """``start`` is the export of an earlier join, or empty to start from ``vision`` and ``language``. ``family``,
-    ``vocabulary``: as of those.
+    ``vocabulary``, ``things``: as of those.
 
     ``asks``: questions about each picture; ``single``: share of pictures that are made to hold one thing, beside those
     that happen to; ``outside``: share of things that the world has no word for; ``align``, ``sight`` and ``reading``:
@@ -59,6 +60,7 @@ class JoinStage:
         reading: float = 0.3,
         single: float = 0.0,
         outside: float = OUTSIDE_SHARE,
+        things: int = len(world.CONCEPTS),
         weights: dict[str, float] | None = None,
     ) -> None:
         self.seed, self.asks, self.align, self.sight = seed, asks, align, sight
@@ -66,9 +68,10 @@ class JoinStage:
         self.reading, self.train_language = reading, train_language
         self.language_rate, self.single = language_rate, single
         self.outside, self.languages, self.weights = outside, languages, weights
-        self.sprites = Sprites.load(sprites_file(data))
+        self.things = things
+        self.sprites = Sprites.load(sprites_file(data)).known(things)
         self.family = open_family(family, vocabulary)
-        self.nouns, self.strangers = nouns(self.family), strangers(self.family)
+        self.nouns, self.strangers = Nouns(self.family), strangers(self.family)
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
@@ -96,7 +99,7 @@ class JoinStage:
             for _ in range(self.asks):
                 blind = rng.random() < BLIND_SHARE
                 scene, weights = (None, None) if blind else (composed.scene, self.weights)
-                turns = dialogue(rng, scene, language=self.languages or None, weights=weights)
+                turns = dialogue(rng, scene, language=self.languages or None, weights=weights, things=self.things)
                 last = int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
                 asked.append((None if blind else i, turns, last))
         return self.tensors(scenes, asked)
@@ -143,7 +146,7 @@ class JoinStage:
             scenes = [compose(rng, self.sprites, size=SIZE, split=split, pairs=pairs) for _ in range(64)]  # type: ignore[arg-type]
             asked: list[Asked] = []
             for i, composed in enumerate(scenes):
-                turns = dialogue(rng, composed.scene, weights=self.weights)
+                turns = dialogue(rng, composed.scene, weights=self.weights, things=self.things)
                 asked.append((i, turns, int(rng.integers(len(turns)))))
             batch = {name: value.to(device) for name, value in self.tensors(scenes, asked).items()}
             rows = {name: value for name, value in batch.items() if name not in _SIGHT}

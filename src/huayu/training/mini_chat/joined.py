@@ -62,7 +62,7 @@ class Joined(nn.Module):
     def ideal(self, pictures: Batch) -> Tensor:
         """The words of true slots, (N, Q, D)."""
         vectors = self.family.word_vectors(self.chat.language_model)
-        return self.words(pictures["slots"], pictures["background"], vectors)
+        return self.words(pictures["slots"], pictures["background"], pictures["style"], vectors)
 
     def forward(self, pixels: Tensor, rows: Batch, loss_only: bool = True) -> Told:
         """``rows["picture"]`` tells which picture each row is about."""

@@ -22,12 +22,13 @@ from huayu.training.mini_chat.architecture import (
     NUM_CLASSES,
     NUM_QUERIES,
     NUM_SLOTS,
+    NUM_STYLES,
     WORD_WIDTH,
     sprites_file,
 )
 from huayu.training.mini_chat.families import Family, open_family
-from huayu.training.mini_chat.reading import LABELS, ReadingHeads, nouns, reading_labels, strangers, words_about_things
-from huayu.training.mini_chat.rows import disturb, like_lengths
+from huayu.training.mini_chat.reading import LABELS, Nouns, ReadingHeads, reading_labels, strangers, words_about_things
+from huayu.training.mini_chat.rows import disturb, like_lengths, style_ids
 from huayu.training.mini_chat.scoring import right_answers
 
 NAME_SCALE = 2.0  # makes the mean of a few embeddings about as long as one of them
@@ -47,14 +48,16 @@ class SlotWords(nn.Module):
         super().__init__()
         self.classes = nn.Parameter(torch.randn(NUM_CLASSES, width) * 0.06)
         self.backgrounds = nn.Parameter(torch.randn(NUM_BACKGROUNDS, width) * 0.06)
+        self.styles = nn.Parameter(torch.randn(NUM_STYLES, width) * 0.06)
         self.places = nn.Parameter(torch.randn(NUM_QUERIES, width) * 0.06)
         self.register_buffer("names", names)
 
-    def forward(self, slots: Tensor, background: Tensor, vectors: Tensor) -> Tensor:
-        """Fractions (B, S, C), background ids (B,), words as the model reads them (V, D) → (B, S + 1, D)."""
+    def forward(self, slots: Tensor, background: Tensor, style: Tensor, vectors: Tensor) -> Tensor:
+        """Fractions (B, S, C), ids of backgrounds and styles (B,), words as the model reads them (V, D) →
+        (B, S + 1, D)."""
         things = self.classes + NAME_SCALE * (self.names @ vectors)
-        cells = torch.cat([slots @ things, self.backgrounds[background][:, None]], dim=1)
-        return cells + self.places
+        whole = self.backgrounds[background] + self.styles[style]
+        return torch.cat([slots @ things, whole[:, None]], dim=1) + self.places
 
 
 def names_of(family: Family) -> Tensor:
@@ -78,10 +81,10 @@ class Reader(nn.Module):
         self.reading = ReadingHeads(WORD_WIDTH)
 
     def forward(
-        self, slots: Tensor, background: Tensor, loss_only: bool = True, **rows: Tensor
+        self, slots: Tensor, background: Tensor, style: Tensor, loss_only: bool = True, **rows: Tensor
     ) -> tuple[Any, dict[str, Tensor]]:
         """The language model's output for rows whose picture tokens are the slots' words, and losses of reading."""
-        seen = self.words(slots, background, self.family.word_vectors(self.language_model))
+        seen = self.words(slots, background, style, self.family.word_vectors(self.language_model))
         return tell(self.family, self.language_model, self.reading, seen, rows, loss_only)
 
 
@@ -103,7 +106,7 @@ class LanguageStage:
 
     ``data``: folder of the packed drawings (for their outlines); ``start``: an earlier export to go on from;
     ``reading``: weight of the losses of :class:`ReadingHeads` beside that of the answers; ``family``: of
-    :data:`huayu.training.mini_chat.families.FAMILIES`.
+    :data:`huayu.training.mini_chat.families.FAMILIES`; ``things``: how many of the world's, the first ones.
     """
 
     def __init__(
@@ -114,12 +117,14 @@ class LanguageStage:
         vocabulary: str = "runs/mini_chat/vocab.txt",
         start: str = "",
         reading: float = 0.5,
+        things: int = len(world.CONCEPTS),
         weights: dict[str, float] | None = None,
     ) -> None:
-        self.seed, self.start, self.reading, self.weights = seed, start, reading, weights
-        self.sprites = Sprites.load(sprites_file(data))
+        self.seed, self.start, self.reading = seed, start, reading
+        self.things, self.weights = things, weights
+        self.sprites = Sprites.load(sprites_file(data)).known(things)
         self.family = open_family(family, vocabulary)
-        self.nouns, self.strangers = nouns(self.family), strangers(self.family)
+        self.nouns, self.strangers = Nouns(self.family), strangers(self.family)
 
     def module(self) -> nn.Module:
         torch.manual_seed(self.seed)
@@ -135,7 +140,7 @@ class LanguageStage:
 
     def _draw(self, rng: np.random.Generator) -> Sample:
         scene = None if rng.random() < BLIND_SHARE else draw_scene(rng, self.sprites)
-        turns = dialogue(rng, scene, weights=None if scene is None else self.weights)
+        turns = dialogue(rng, scene, weights=None if scene is None else self.weights, things=self.things)
         # A dialogue is met at any of its turns, at the first most often.
         return scene, turns, int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
 
@@ -155,6 +160,7 @@ class LanguageStage:
             **words_about_things(rows, self.nouns, self.strangers),
             "slots": torch.from_numpy(np.stack(slots)),
             "background": torch.tensor([scene.background if scene else 0 for scene, _, _ in samples]),
+            "style": style_ids([scene for scene, _, _ in samples]),
         }
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -173,7 +179,7 @@ class LanguageStage:
         samples = []
         for i in range(768):
             scene = draw_scene(rng, self.sprites, split="train-eval", pairs="held" if i % 2 else "train")
-            turns = dialogue(rng, scene, weights=self.weights)
+            turns = dialogue(rng, scene, weights=self.weights, things=self.things)
             samples.append((scene, turns, int(rng.integers(len(turns)))))
         right = []
         device = next(module.parameters()).device

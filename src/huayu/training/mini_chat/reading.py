@@ -78,25 +78,42 @@ def _mean(losses: Tensor) -> Tensor:
     return losses.sum() / max(losses.numel(), 1)
 
 
-def nouns(family: Family) -> Tensor:
-    """(V,) the class that a token names when it ends one thing's name and no other's, else 0."""
-    named = torch.zeros(len(family), dtype=torch.long)
-    for number, concept in enumerate(world.CONCEPTS, 1):
-        for name in (" " + concept.en, concept.zh, *(" " + alias for alias in concept.aliases_en), *concept.aliases_zh):
-            last = family.encode(name)[-1]
-            named[last] = number if named[last] in (0, number) else -1
-    return named.clamp(min=0)
+class Nouns:
+    """Which thing a token names: its name is that token, or ends with the token before and it, as no other's does."""
+
+    def __init__(self, family: Family) -> None:
+        self.single = torch.zeros(len(family), dtype=torch.long)
+        pairs: dict[int, int] = {}
+        for number, concept in enumerate(world.CONCEPTS, 1):
+            english = (" " + name for name in (concept.en, *concept.aliases_en))
+            for name in (*english, concept.zh, *concept.aliases_zh):
+                ids = family.encode(name)
+                if len(ids) == 1:
+                    self.single[ids[0]] = number
+                else:
+                    key = ids[-2] * len(family) + ids[-1]
+                    pairs[key] = number if pairs.get(key, number) == number else 0
+        self.keys, self.values = (torch.tensor(column) for column in zip(*sorted(pairs.items()), strict=True))
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Ids (B, T) → classes (B, T), 0 for none; what is no id (negative, or a picture's) names nothing."""
+        size = len(self.single)
+        known = torch.where((ids >= 0) & (ids < size), ids, 0)
+        before = F.pad(known[:, :-1], (1, 0))
+        key = before * size + known
+        at = torch.searchsorted(self.keys, key).clamp(max=len(self.keys) - 1)
+        return torch.where(self.keys[at] == key, self.values[at], self.single[known])
 
 
-def words_about_things(rows: Batch, named: Tensor, stranger: Tensor) -> Batch:
+def words_about_things(rows: Batch, named: Nouns, stranger: Tensor) -> Batch:
     """(B, T) each: ``mention``, the class that a token of the context names; ``naming``, the class that an answer names
     next at this token; ``asked``, at an answer's first token, the class that the context named last. 0 for none.
 
-    ``named`` (V,) is of :func:`nouns`; ``stranger`` (V,) tells the words that only a thing without a name is called by.
+    ``stranger`` (V,) tells the words that only a thing without a name is called by.
     """
-    classes = named[rows["input_ids"].clamp(max=len(named) - 1)] * rows["is_context"].long()
-    labels = rows["labels"].clamp(min=0, max=len(named) - 1)
-    said = torch.where(stranger[labels], NUM_CLASSES - 1, named[labels]) * (rows["labels"] != IGNORED)
+    classes = named(rows["input_ids"]) * rows["is_context"].long()
+    labels = rows["labels"].clamp(min=0, max=len(stranger) - 1)
+    said = torch.where(stranger[labels], NUM_CLASSES - 1, named(rows["labels"])) * (rows["labels"] != IGNORED)
     naming, following = torch.zeros_like(said), torch.zeros_like(said[:, 0])
     for column in range(said.shape[1] - 1, -1, -1):
         following = torch.where(said[:, column] > 0, said[:, column], following)

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from huayu.data.art_styles import common_style
+from huayu.data.scenes import Scene
 from huayu.training.loop import Batch
 
 _PER_TOKEN = (
@@ -38,6 +41,12 @@ def like_lengths(batch: Batch, rows: int = 16) -> Iterator[tuple[Batch, Tensor]]
         width = int(part["attention_mask"].sum(1).max())
         part = {name: value[..., :width] if name in _PER_TOKEN else value for name, value in part.items()}
         yield part, (part["labels"] != -100).sum() / labels
+
+
+def style_ids(scenes: Sequence[Scene | None]) -> Tensor:
+    """(N,): 1 + the art style in which all of a scene is drawn, 0 where it has no name."""
+    styles = [None if scene is None else common_style(scene) for scene in scenes]
+    return torch.tensor([0 if style is None else 1 + style for style in styles])
 
 
 def disturb(rng: np.random.Generator, slots: np.ndarray) -> np.ndarray:

@@ -37,7 +37,9 @@ from huayu.training.mini_chat.architecture import EYE_WIDTH, NUM_CLASSES, NUM_QU
 
 # Scaled linears and embeddings have unit variance and are divided by sqrt(width) when used, so their steps are larger.
 SCALED_RATE = 16.0
-QUIET = 0.2
+# Blocks must not drown the embeddings, which start small; but what a token attends to must be heard. Of the answers
+# 34 % were exact after 750 steps; with attention as quiet as the rest 18 %.
+QUIET, LOUD = 0.2, 0.5
 
 
 class Eye(nn.Module):
@@ -88,8 +90,8 @@ class VisCPM:
     def language_model(self) -> CpmBeeForCausalLM:
         model = CpmBeeForCausalLM(text_config(len(self)))
         nn.init.zeros_(model.model.position_bias.weight)
-        for layer in model.model.layers:  # blocks must not drown the embeddings, which start small
-            nn.init.normal_(layer.attention.o_proj.weight, std=QUIET)
+        for layer in model.model.layers:
+            nn.init.normal_(layer.attention.o_proj.weight, std=LOUD)
             nn.init.normal_(layer.mlp.down_proj.weight, std=QUIET)
         for layer in model.model.layers[:2]:  # like attends to like: a noun to the slot of such a thing
             layer.attention.k_proj.weight.data.copy_(layer.attention.q_proj.weight)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from huayu.data import world
 from huayu.data.layouts import MOST_THINGS, OUTSIDE_SHARE
 from huayu.data.scenes import GRID as PATCH_GRID
 from huayu.data.scenes import Composed, Sprites, compose, oracle_slots
@@ -24,10 +25,12 @@ from huayu.training.mini_chat.architecture import (
     NUM_BACKGROUNDS,
     NUM_CLASSES,
     NUM_SLOTS,
+    NUM_STYLES,
     SIZE,
     sprites_file,
 )
 from huayu.training.mini_chat.families import Family, open_family
+from huayu.training.mini_chat.rows import style_ids
 
 
 class SlotEye(nn.Module):
@@ -38,6 +41,7 @@ class SlotEye(nn.Module):
         self.family, self.eye = family, family.eye()
         self.heads = SightHeads(EYE_WIDTH, family.linear_projector)
         self.background_head = nn.Linear(EYE_WIDTH, NUM_BACKGROUNDS)
+        self.style_head = nn.Linear(EYE_WIDTH, NUM_STYLES)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 (N, S, S, 3) → states of patches (N, G², D) and of queries (N, Q, D)."""
@@ -82,7 +86,7 @@ def sight_loss(parts: Mapping[str, Tensor]) -> Tensor:
 
 
 def tensors_of(scenes: list[Composed], sprites: Sprites) -> Batch:
-    """Pixels, what the things are and which patches they cover, slot shares and backgrounds."""
+    """Pixels, what the things are and which patches they cover, slot shares, backgrounds and art styles."""
     fine = np.stack([oracle_slots(c.scene, sprites, PATCH_GRID)[0] for c in scenes])
     things = np.full((len(scenes), MOST_THINGS), -1)
     where = np.zeros((len(scenes), MOST_THINGS, PATCH_GRID**2), np.float32)
@@ -97,6 +101,7 @@ def tensors_of(scenes: list[Composed], sprites: Sprites) -> Batch:
         "where": torch.from_numpy(where),
         "slots": torch.from_numpy(cells.reshape(len(scenes), NUM_SLOTS, NUM_CLASSES)),
         "background": torch.tensor([c.scene.background for c in scenes]),
+        "style": style_ids([c.scene for c in scenes]),
     }
 
 
@@ -118,8 +123,8 @@ class VisionStage:
     """Learn what each thing is and what each slot holds.
 
     ``data``: folder of the packed drawings; ``start``: an earlier export to go on from; ``outside``: share of things
-    that the world has no word for; ``family``: as of the language stage; ``stem``: a model of this project (name or
-    folder) whose stem to begin with where there is no ``start``.
+    that the world has no word for; ``family``, ``things``: as of the language stage; ``stem``: a model of this
+    project (name or folder) whose stem to begin with where there is no ``start``.
     """
 
     def __init__(
@@ -130,10 +135,11 @@ class VisionStage:
         start: str = "",
         stem: str = "",
         outside: float = OUTSIDE_SHARE,
+        things: int = len(world.CONCEPTS),
     ) -> None:
         self.family, self.stem = open_family(family), stem
         self.seed, self.start, self.outside = seed, start, outside
-        self.sprites = Sprites.load(sprites_file(data))
+        self.sprites = Sprites.load(sprites_file(data)).known(things)
         self._fixed: dict[str, tuple[Batch, list[Composed]]] = {}
 
     def module(self) -> nn.Module:
@@ -153,10 +159,10 @@ class VisionStage:
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         patches, queries = module(batch["pixels"])
         eye = module.module if hasattr(module, "module") else module
-        background = eye.background_head(queries[:, NUM_SLOTS]).float()
         parts = eye.heads.losses(patches, queries, batch)
-        parts["background"] = F.cross_entropy(background, batch["background"])
-        return sight_loss(parts) + 0.3 * parts["background"], parts
+        for name, head in (("background", eye.background_head), ("style", eye.style_head)):
+            parts[name] = F.cross_entropy(head(queries[:, NUM_SLOTS]).float(), batch[name])
+        return sight_loss(parts) + 0.3 * (parts["background"] + parts["style"]), parts
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
         """Share of things whose cells name them, by split and number of things; the test style stays unseen."""

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from huayu.data import paintings, world
+from huayu.data.art_styles import STYLES
 from huayu.data.paint_captions import Order, caption, disturbed, draw_order, plain
 from huayu.models.cpm_bee import BeeVocabulary, CpmBeeModel, collate, pack
 from huayu.models.viscpm_paint import CanvasHead, ConditioningHead
@@ -104,15 +105,15 @@ class Drawn:
 def probes() -> dict[str, list[tuple[Order, str]]]:
     """Fixed orders with captions, by what they test."""
     rng = np.random.default_rng(77)
-    count, grounds = len(world.CONCEPTS), len(world.BACKGROUNDS)
+    count, grounds = world.FIRST, len(world.BACKGROUNDS)
     found: dict[str, list[tuple[Order, str]]] = {}
     for language in ("zh", "en"):
         orders = [Order(c, None, None) for c in range(0, count, 2)]
         found[f"name/{language}"] = [(order, plain(order, language)) for order in orders]
-        styled = [Order(c, 1 + int(rng.integers(len(paintings.STYLES) - 1)), 0) for c in range(1, count, 2)]
+        styled = [Order(c, 1 + int(rng.integers(len(STYLES) - 1)), 0) for c in range(1, count, 2)]
         styled = [order for order in styled if not order.held]
         found[f"style/{language}"] = [(order, plain(order, language, 1)) for order in styled]
-    pairs = [(c, s) for c in range(count) for s in range(len(paintings.STYLES)) if paintings.held_style(c, s)]
+    pairs = [(c, s) for c in range(count) for s in range(len(STYLES)) if paintings.held_style(c, s)]
     found["held style"] = [(Order(c, s, None), plain(Order(c, s, None), "en", 1)) for c, s in pairs]
     pairs = [(c, g) for c in range(count) for g in range(grounds) if paintings.held_background(c, g)][::3]
     found["held background"] = [(Order(c, None, g), plain(Order(c, None, g), "zh", 1)) for c, g in pairs]
