@@ -75,4 +75,6 @@ DROPPED: frozenset[tuple[str, str]] = frozenset({
     ("emojione-v1", "🍨"), ("emojione-v1", "⚽"),  # parts are missing
     ("fxemoji", "🚢"), ("fxemoji", "⛵"), ("fxemoji", "🌈"),  # bring a background of their own
     ("streamline-emojis", "🚢"), ("streamline-emojis", "🏰"), ("streamline-emojis", "🌈"),
+    *((style, "⛺") for style in ("emojione", "emojione-monotone", "fxemoji", "streamline-emojis", "emojione-v1")),
+    ("streamline-emojis", "🎧"), ("streamline-emojis", "🍁"),  # earplugs; another leaf
 })
