@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from huayu.data import concepts, uses, world
+from huayu.data import uses, world
 from huayu.data.pictogram_packages import DROPPED, PACKAGES
 from huayu.data.strangers import OUTSIDE_TEST, OUTSIDE_TRAIN
 
@@ -71,7 +71,7 @@ def test_held_pairs_are_a_tenth_and_the_same_both_ways() -> None:
 def test_groups_of_alike_things_name_concepts() -> None:
     aliases = {alias for concept in world.CONCEPTS for alias in (*concept.aliases_en, *concept.aliases_zh)}
     assert aliases >= world.GENERIC
-    assert set().union(*world.ALIKE) | concepts.PLURAL <= set(world.concept_ids())
+    assert set().union(*world.ALIKE) | world.PLURAL <= set(world.concept_ids())
 
 
 def test_uses_and_festivals_are_of_things_of_the_world() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from huayu.chat import load_chat
+from huayu.data import mini_vocabulary
 from huayu.data.sprites import Sprites
 from huayu.errors import ModelError
 from huayu.training.mini_chat import join, language, reading, rows, vision
@@ -231,3 +232,30 @@ def test_rows_ask_a_turn_after_those_before_it(tmp_path: Path) -> None:
     assert glm.tokenizer.decode(ids).startswith("Q:What is this?\nA:This is a dog.\nQ:Can you eat it?\nA:")
     assert glm.tokenizer.convert_ids_to_tokens(labels[labels != -100].tolist()) == ["▁No", ".", "<eop>"]
     assert glm.tokenizer.convert_ids_to_tokens(ids[batch["is_context"][0] == 0].tolist())[:2] == ["<sop>", "▁No"]
+
+
+def test_a_grown_world_keeps_its_things_and_words(tmp_path: Path) -> None:
+    from huayu.training.mini_chat import grow
+
+    now = open_family("viscpm_chat", str(tmp_path / "now" / "vocab.txt"))
+    lines = list(mini_vocabulary.tokens())
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "vocab.txt").write_bytes("\n".join([*lines[:12], *lines[-31:11:-1]]).encode())
+    before = open_family("viscpm_chat", str(tmp_path / "old" / "vocab.txt"))
+    torch.manual_seed(0)
+    old = language.Reader(before).state_dict()
+    stranger = old["words.classes"][-1]
+    old["words.classes"] = torch.cat([old["words.classes"][:121], stranger[None]])
+    old["words.names"] = old["words.names"][:122]
+    del old["words.styles"]
+    state = grow.grown(language.Reader(now), old, before, now)
+    assert torch.equal(state["words.classes"][:121], old["words.classes"][:121])
+    assert torch.equal(state["words.classes"][-1], stranger)
+    assert torch.equal(state["words.names"], language.names_of(now)), "follows from the world"
+    embedding = "language_model.model.embed_tokens.weight"
+    words = list(before.words())
+    for number in (0, 11, 12, 200, len(words) - 1):
+        assert torch.equal(state[embedding][list(now.words()).index(words[number])], old[embedding][number])
+    assert torch.equal(state["reading.next.weight"], old["reading.next.weight"])
+    with pytest.raises(ModelError, match="no place"):
+        grow.grown(vision.SlotEye(now), old, before, now)

@@ -142,7 +142,7 @@ def question_whether(thing: Thing, language: str, *, small: bool) -> str:
     if concept and small:
         uncounted = concept.phrase.startswith("some ")
         called = f"any {concept.en}" if uncounted else concept.phrase
-        plural = concept.key in world.PLURAL
+        plural = concept.plural
     else:
         called = re.sub("^(the|its|his|her) ", "", thing.words, flags=re.I)
         called = re.sub("^some ", "any ", called[:1].lower() + called[1:], flags=re.I)

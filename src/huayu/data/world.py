@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from huayu.data.concepts import CONCEPTS, FIRST, Concept
+from huayu.data.concepts import CONCEPTS, FIRST, PLURAL, Concept
 from huayu.data.strangers import OUTSIDE_TEST, OUTSIDE_TRAIN
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "FIRST",
     "GENERIC",
     "OUTSIDE",
+    "PLURAL",
     "Concept",
     "alike",
     "concept_ids",

@@ -14,12 +14,14 @@ from huayu.data.dialogues import Turn
 from huayu.errors import ModelError
 from huayu.training.loop import Batch
 
-FAMILIES = ("viscpm_chat", "visualglm")
+VOCABULARIES = {"viscpm_chat": "vocab.txt", "visualglm": "ice_text.model"}  # what their files are called
+FAMILIES = tuple(VOCABULARIES)
 
 
 class Family(Protocol):
     """A family with the sizes of its embedded model and one vocabulary."""
 
+    file: Path  # of the vocabulary
     linear_projector: bool  # what the language model reads is a linear image of the queries' states
 
     def __init__(self, vocabulary: str) -> None:
@@ -27,6 +29,9 @@ class Family(Protocol):
 
     def __len__(self) -> int:
         """V."""
+
+    def words(self) -> Sequence[str]:
+        """Each token's text, by id."""
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text that stands within another; an English word begins with its space."""

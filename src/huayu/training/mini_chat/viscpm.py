@@ -71,6 +71,9 @@ class VisCPM:
     def __len__(self) -> int:
         return len(self.vocabulary)
 
+    def words(self) -> list[str]:
+        return self.vocabulary.tokens
+
     def encode(self, text: str) -> list[int]:
         return list(self.vocabulary.encode(text)[0])
 

@@ -65,6 +65,9 @@ class VisualGLM:
     def __len__(self) -> int:
         return int(self.tokenizer.vocab_size)
 
+    def words(self) -> list[str]:
+        return list(self.tokenizer.convert_ids_to_tokens(list(range(len(self)))))
+
     def encode(self, text: str) -> list[int]:
         pieces = self.tokenizer.tokenize(text.strip())
         return self.tokenizer.convert_tokens_to_ids(pieces[1:] if pieces[0] == "\u2581" else pieces)
