@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from huayu.data import world
 from huayu.data.world import CATEGORIES, CONCEPTS, GENERIC, Concept
 from huayu.runtime.language import language_of
 
