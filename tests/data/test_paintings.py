@@ -78,6 +78,15 @@ def test_pictures_are_drawings_on_their_colours(monkeypatch: pytest.MonkeyPatch)
     assert found.shape == (2, 2, len(world.BACKGROUNDS), paintings.VARIANTS, 64, 64, 3)
     for ground, (_, _, colour) in enumerate(world.BACKGROUNDS):
         assert (found[:, :, ground, :, 0, 0] == colour).all()
-    assert (found[:, :, :, 1::2] == found[:, :, :, ::2, :, ::-1]).all(), "every other variant is mirrored"
+    assert (found[:, :, :, 1::2] == found[:, :, :, ::2, :, ::-1]).all(), "one artist: every other variant is mirrored"
     ink = np.abs(found[0, 1, :, 0].astype(int) - found[0, 1, :, 0, :1, :1].astype(int)).max((1, 2, 3))
     assert (ink > 90).all(), "ink stands out from every colour"
+
+
+def test_the_first_variants_are_of_different_artists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paintings, "STYLES", (art_styles.Style(("plain", "inked"), ("any",), ("any",)),))
+    monkeypatch.setattr(world, "FIRST", 1)
+    found = paintings.render(some_sprites())[0, 0, 0].astype(int)
+    assert np.abs(found[0] - found[1]).max() > 90, "by the two artists"
+    assert (found[2:4] == found[:2, :, ::-1]).all(), "then both are mirrored"
+    assert (found[4:] == found[:4]).all(), "and again"

@@ -49,8 +49,8 @@ def load(folder: str | Path) -> np.ndarray:
 
 
 def render(sprites: Sprites) -> np.ndarray:
-    """(C, S, G, V, P, P, 3) uint8: variant 2 i as the style's artist i draws it, 2 i + 1 that mirrored; artists who do
-    not draw it leave their turn to the others. Raises ValueError when nobody of a style draws a concept."""
+    """(C, S, G, V, P, P, 3) uint8: the variants are as each of the style's artists who draw it does, then these mirrored,
+    and again. So the first two differ as much as they can. Raises ValueError when nobody of a style draws a concept."""
     shape = (world.FIRST, len(STYLES), len(world.BACKGROUNDS), VARIANTS, SIDE, SIDE, 3)
     found = np.empty(shape, np.uint8)
     for concept in range(len(found)):
@@ -58,9 +58,9 @@ def render(sprites: Sprites) -> np.ndarray:
             rows = drawings_of(sprites, concept, style)
             for background, (_, _, colour) in enumerate(world.BACKGROUNDS):
                 drawn = [_on(sprites, row, np.array(colour, np.float32) / 255) for row in rows]
+                pictures = [*drawn, *(picture[:, ::-1] for picture in drawn)]
                 for variant in range(VARIANTS):
-                    picture = drawn[variant // 2 % len(drawn)]
-                    found[concept, style, background, variant] = picture[:, ::-1] if variant % 2 else picture
+                    found[concept, style, background, variant] = pictures[variant % len(pictures)]
     return found
 
 
