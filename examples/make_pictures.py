@@ -34,6 +34,14 @@ PICTURES: dict[str, tuple[str, tuple[tuple[str, str, float, float, float], ...]]
         ),
     ),
     "car_and_tree.png": ("white", (("🚗", "noto", 0.27, 0.6, 0.42), ("🌳", "noto", 0.74, 0.45, 0.5))),
+    "spring_festival.png": (
+        "yellow",
+        (
+            ("🏮", "noto", 0.25, 0.34, 0.44),
+            ("🧧", "noto", 0.75, 0.36, 0.42),
+            ("🥟", "noto", 0.5, 0.78, 0.38),
+        ),
+    ),
     "stranger.png": ("pink", (("🦓", "noto", 0.5, 0.5, 0.72),)),
 }
 

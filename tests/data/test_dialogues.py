@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from huayu.data import answers, dialogues, wordings, world
+from huayu.data import answers, dialogues, questions, wordings, world
 from huayu.data import wordings_unknown as unknowns
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.layouts import Scene, Thing, draw_scene, in_order
@@ -236,6 +236,17 @@ def test_held_wordings_are_never_trained_on() -> None:
         assert not set(unknowns.NOUNS[language]) & set(unknowns.NOUNS_HELD[language])
         known = {n for c in world.CONCEPTS for n in (c.zh, c.en, *c.aliases_zh, *c.aliases_en)}
         assert not known & {*unknowns.NOUNS[language], *unknowns.NOUNS_HELD[language]}
+
+
+def test_politeness_never_makes_a_held_wording() -> None:
+    rng, asked = np.random.default_rng(4), Counter[str]()
+    asker = questions.Asker(rng, "train")
+    for kind, table in wordings.HELD.items():
+        for language in ("zh", "en"):
+            said = {asker.polite(text, kind, language) for text in wordings.TRAIN[kind][language] for _ in range(60)}
+            assert not said & set(table[language])
+            asked.update(text.split("{")[0][:6] for text in said - set(wordings.TRAIN[kind][language]))
+    assert {"Please", "请问它是什么", "请描述一下这"} <= set(asked), asked
 
 
 def test_weights_choose_the_skills_and_turns_are_bounded() -> None:

@@ -49,7 +49,7 @@ def load(folder: str | Path) -> np.ndarray:
 
 
 def render(sprites: Sprites) -> np.ndarray:
-    """(C, S, G, V, P, P, 3) uint8: the variants are as each of the style's artists who draw it does, then these mirrored,
+    """(C, S, G, V, P, P, 3) uint8: the variants are as each of the style's artists draws it, then these mirrored,
     and again. So the first two differ as much as they can. Raises ValueError when nobody of a style draws a concept."""
     shape = (world.FIRST, len(STYLES), len(world.BACKGROUNDS), VARIANTS, SIDE, SIDE, 3)
     found = np.empty(shape, np.uint8)

@@ -11,6 +11,12 @@ from huayu.data import answers, wordings, world
 from huayu.data import wordings_unknown as unknowns
 from huayu.data.world import CONCEPTS, OUTSIDE
 
+# How wordings begin that tell what to do.
+ORDERS = {
+    "zh": ("列出", "描述", "说说", "介绍", "告诉", "数一数", "把"),
+    "en": ("Tell", "Name", "List", "Describe", "Count", "Find", "Give", "Introduce"),
+}
+
 
 @dataclass
 class Asker:
@@ -24,9 +30,22 @@ class Asker:
         """A question of this kind in one of its wordings."""
         table = (wordings.TRAIN if self.which == "train" else wordings.HELD)[kind][tongue]
         text = table[int(self.rng.integers(len(table)))]
+        if self.which == "train":
+            text = self.polite(text, kind, tongue)
         if "{" in text:
             text = self.fill(text, tongue, concept, side, generic)
         return self.typed(text, tongue)
+
+    def polite(self, text: str, kind: str, tongue: str) -> str:
+        """At times with a "please", but never so that it becomes a wording that is held back."""
+        orders = text.startswith(ORDERS[tongue])
+        if self.rng.random() >= (0.3 if orders else 0.06 if tongue == "zh" else 0.0):
+            return text
+        if tongue == "en":
+            kinder = f"Please {text[0].lower()}{text[1:]}"
+        else:
+            kinder = text if text.startswith("请") else ("请" if orders else "请问") + text
+        return text if kinder in wordings.HELD[kind][tongue] else kinder
 
     def fill(self, text: str, tongue: str, concept: int, side: str, generic: bool) -> str:
         """Put names and sides in the places of a wording."""
