@@ -9,7 +9,7 @@ import pytest
 from huayu import evaluation
 from huayu.chat import ChatModel
 from huayu.errors import ModelError
-from huayu.evaluation.mini_chat import LANGUAGES, SKILLS, SPLITS, Asked, ask, markdown, plans, scores
+from huayu.evaluation.mini_chat import ALL, FIRST, LANGUAGES, SKILLS, SPLITS, Asked, ask, markdown, plans, scores
 from tests.data.sprites_fixture import some_sprites
 
 
@@ -23,6 +23,14 @@ def test_every_kind_is_asked_in_every_split_and_language() -> None:
     assert all(thing.concept < 0 for p in made if p.kind == "outside" for thing in p.scene.scene.things)
     again = list(plans(some_sprites(), 1))
     assert [p.turns for p in made] == [p.turns for p in again], "the same questions for every model"
+
+
+def test_a_model_is_asked_what_it_was_taught() -> None:
+    made = list(plans(some_sprites(), 1, taught=FIRST))
+    assert {"use", "festival", "style"} <= set(SKILLS)
+    assert not {"use", "festival", "style"} & ({p.kind for p in made} | {t.skill for p in made for t in p.turns})
+    assert "style" not in FIRST.weights
+    assert set(FIRST.weights) < set(ALL.weights)
 
 
 def test_dialogues_go_on_from_the_models_own_answers(tiny_chat: ChatModel) -> None:

@@ -63,7 +63,7 @@ def test_parts_of_like_length_give_the_loss_of_the_whole(drawings: None, tmp_pat
 def test_a_thing_looks_like_its_names(family: Family) -> None:
     from huayu.data import world
 
-    names = language.names_of(family)
+    names = language.names_of(family)["class"]
     dog = names[1 + world.concept_ids()["dog"]]
     assert dog[family.encode(" dog")] == 0.5
     assert dog[family.encode("狗")] == 0.5
@@ -246,12 +246,12 @@ def test_a_grown_world_keeps_its_things_and_words(tmp_path: Path) -> None:
     old = language.Reader(before).state_dict()
     stranger = old["words.classes"][-1]
     old["words.classes"] = torch.cat([old["words.classes"][:121], stranger[None]])
-    old["words.names"] = old["words.names"][:122]
+    old["words.class_names"] = old["words.class_names"][:122]
     del old["words.styles"]
     state = grow.grown(language.Reader(now), old, before, now)
     assert torch.equal(state["words.classes"][:121], old["words.classes"][:121])
     assert torch.equal(state["words.classes"][-1], stranger)
-    assert torch.equal(state["words.names"], language.names_of(now)), "follows from the world"
+    assert torch.equal(state["words.class_names"], language.names_of(now)["class"]), "follows from the world"
     embedding = "language_model.model.embed_tokens.weight"
     words = list(before.words())
     for number in (0, 11, 12, 200, len(words) - 1):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huayu.errors import ModelError
 
-_EMBEDDED = {"mini-chat": "huayu-chat-mini", "mini-glm": "huayu-glm-mini"}  # the same questions
+_EMBEDDED = {"mini-chat": "huayu-chat-mini", "mini-glm": "huayu-glm-mini"}
 
 
 def run(task: str, *, model: str | None = None, limit: int | None = None, output: Path | None = None) -> None:
@@ -17,7 +17,8 @@ def run(task: str, *, model: str | None = None, limit: int | None = None, output
     if task in _EMBEDDED:
         from huayu.evaluation import mini_chat
 
-        mini_chat.evaluate(model or _EMBEDDED[task], limit or 100, output)
+        taught = mini_chat.FIRST if task == "mini-glm" else mini_chat.ALL
+        mini_chat.evaluate(model or _EMBEDDED[task], limit or 100, output, taught)
     elif task == "mini-paint":
         from huayu.evaluation import mini_paint
 

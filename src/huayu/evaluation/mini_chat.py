@@ -20,8 +20,8 @@ from huayu.chat import load_chat
 from huayu.chat.conversation import Conversation
 from huayu.chat.model import ChatModel
 from huayu.checkpoints.atomic import write_text
-from huayu.data import pictograms
-from huayu.data.dialogues import Turn, dialogue
+from huayu.data import pictograms, world
+from huayu.data.dialogues import WEIGHTS, Turn, dialogue
 from huayu.data.scenes import Composed, Sprites, compose
 from huayu.runtime.language import language_of, say
 
@@ -37,6 +37,28 @@ SPLITS = {
 }
 LANGUAGES = ("zh", "en")
 BATCH = 16
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a model was taught: the world's first ``things``, and all skills but those that it ``lacks``."""
+
+    things: int = len(world.CONCEPTS)
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def skills(self) -> list[str]:
+        """Those that are asked for."""
+        return [skill for skill in SKILLS if skill not in self.lacks]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of all that may come up in a dialogue."""
+        return {skill: weight for skill, weight in WEIGHTS.items() if skill not in self.lacks}
+
+
+ALL = Taught()
+FIRST = Taught(world.FIRST, ("use", "festival", "style"))  # the world's first version
 
 
 @dataclass(frozen=True)
@@ -65,11 +87,13 @@ class _Plan:
     turns: list[Turn]
 
 
-def _draw(rng: np.random.Generator, sprites: Sprites, kind: str, split: str, language: str) -> _Plan:
+def _draw(
+    rng: np.random.Generator, sprites: Sprites, kind: str, split: str, language: str, taught: Taught = ALL
+) -> _Plan:
     """A new scene and a dialogue of one kind about it."""
     style, pairs = SPLITS[split]
     single = kind in ("name", "new wording", "outside")
-    weights = {"name": 1.0} if single else None if kind in ("follow-up", "no answer") else {kind: 1.0}
+    weights = {"name": 1.0} if single else taught.weights if kind == "follow-up" else {kind: 1.0}
     if kind == "no answer":
         weights = {"unknown": 1.0}
     while True:
@@ -86,6 +110,7 @@ def _draw(rng: np.random.Generator, sprites: Sprites, kind: str, split: str, lan
                 weights=weights,
                 max_turns=3 if kind == "follow-up" else 1,
                 wordings=wordings,  # type: ignore[arg-type]
+                things=taught.things,
             )
         except ValueError:  # this scene does not allow the skill
             continue
@@ -93,17 +118,18 @@ def _draw(rng: np.random.Generator, sprites: Sprites, kind: str, split: str, lan
             return _Plan(kind, split, language, scene, turns)
 
 
-def plans(sprites: Sprites, limit: int, seed: int = 20) -> Iterator[_Plan]:
-    """All scenes and questions of the task, the same for every model."""
+def plans(sprites: Sprites, limit: int, seed: int = 20, taught: Taught = ALL) -> Iterator[_Plan]:
+    """All scenes and questions of the task, the same for every model that was taught the same."""
+    sprites = sprites.known(taught.things)
     for split in SPLITS:
-        kinds = [*SKILLS, "new wording", "follow-up", "outside", "no answer"]
+        kinds = [*taught.skills, "new wording", "follow-up", "outside", "no answer"]
         for kind in kinds:
             if kind == "style" and split != "train":  # only the styles of training have names
                 continue
             for language in LANGUAGES:
                 rng = np.random.default_rng([seed, *map(ord, split + kind + language)])
                 for _ in range(limit):
-                    yield _draw(rng, sprites, kind, split, language)
+                    yield _draw(rng, sprites, kind, split, language, taught)
 
 
 def ask(chat: ChatModel, group: list[_Plan]) -> list[Asked]:
@@ -176,13 +202,15 @@ def markdown(figures: dict[str, dict[str, dict[str, float]]]) -> str:
     return head + "".join(rows)
 
 
-def dialogues(chat: ChatModel, sprites: Sprites, count: int = 20) -> str:
+def dialogues(chat: ChatModel, sprites: Sprites, count: int = 20, taught: Taught = ALL) -> str:
     """``count`` dialogues with fixed seeds, none left out, as Markdown."""
     rng = np.random.default_rng(2026)
     text = ""
     for number in range(1, count + 1):
         split = ("train", "test")[number % 2]
-        plan = _draw(rng, sprites, "outside" if number % 7 == 0 else "follow-up", split, LANGUAGES[number // 2 % 2])
+        plan = _draw(
+            rng, sprites, "outside" if number % 7 == 0 else "follow-up", split, LANGUAGES[number // 2 % 2], taught
+        )
         text += f"**{number}.** ({split})\n"
         for a in ask(chat, [plan]):
             mark = "" if a.exact else f" *(truth: {a.truth})*"
@@ -191,14 +219,16 @@ def dialogues(chat: ChatModel, sprites: Sprites, count: int = 20) -> str:
     return text
 
 
-def evaluate(model: str | None, limit: int, output: Path | None) -> dict[str, dict[str, dict[str, float]]]:
+def evaluate(
+    model: str | None, limit: int, output: Path | None, taught: Taught = ALL
+) -> dict[str, dict[str, dict[str, float]]]:
     """Run the task and print its table. ``output`` gets figures.json, table.md, answers.jsonl and dialogues.md."""
     sprites = Sprites.load(pictograms.pack())
     chat = load_chat(model)
     console = Console()
     group: list[_Plan] = []
     asked: list[Asked] = []
-    for plan in track(list(plans(sprites, limit)), console=Console(stderr=True)):
+    for plan in track(list(plans(sprites, limit, taught=taught)), console=Console(stderr=True)):
         group.append(plan)
         if len(group) == BATCH:
             asked += ask(chat, group)
@@ -213,5 +243,5 @@ def evaluate(model: str | None, limit: int, output: Path | None) -> dict[str, di
         write_text(output / "table.md", markdown(figures))
         rows = (json.dumps({**asdict(a), "exact": a.exact}, ensure_ascii=False) + "\n" for a in asked)
         write_text(output / "answers.jsonl", "".join(rows))
-        write_text(output / "dialogues.md", dialogues(chat, sprites))
+        write_text(output / "dialogues.md", dialogues(chat, sprites.known(taught.things), taught=taught))
     return figures

@@ -22,7 +22,7 @@ from huayu.training.mini_chat.families import VOCABULARIES, Family, open_family
 from huayu.training.mini_chat.language import Reader
 from huayu.training.mini_chat.vision import SlotEye
 
-COMPUTED = "words.names"  # follows from the world and the vocabulary
+COMPUTED = "names"  # what ends so follows from the world and the vocabulary
 
 
 def grown(module: nn.Module, old: dict[str, Tensor], before: Family, now: Family) -> dict[str, Tensor]:
@@ -35,7 +35,7 @@ def grown(module: nn.Module, old: dict[str, Tensor], before: Family, now: Family
     moved = {(classes, NUM_CLASSES): things, (len(before), len(now)): same_words(before, now)}
     state = {name: value.clone() for name, value in module.state_dict().items()}
     for name, value in old.items():
-        if name == COMPUTED:
+        if name.endswith(COMPUTED):
             continue
         new = state.get(name)
         rows = None if new is None else moved.get((len(value), len(new))) if value.ndim else None

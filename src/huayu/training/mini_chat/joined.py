@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import EYE_WIDTH, WORD_WIDTH
 from huayu.training.mini_chat.families import Family
-from huayu.training.mini_chat.language import Reader, SlotWords, names_of, tell
+from huayu.training.mini_chat.language import Reader, SlotWords, tell
 from huayu.training.mini_chat.reading import ReadingHeads
 from huayu.training.mini_chat.rows import like_lengths
 from huayu.training.mini_chat.scoring import right_answers
@@ -40,7 +40,7 @@ class Joined(nn.Module):
         super().__init__()
         self.family, self.chat = family, family.chat()
         self.heads = SightHeads(EYE_WIDTH, family.linear_projector)
-        self.words = SlotWords(WORD_WIDTH, names_of(family))
+        self.words = SlotWords(WORD_WIDTH, family)
         self.reading = ReadingHeads(WORD_WIDTH)
 
     @classmethod

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from huayu.data import world
+from huayu.data.art_styles import STYLES
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.scenes import Scene, Sprites, draw_scene, oracle_slots
 from huayu.training.loop import Batch
@@ -38,35 +39,49 @@ Sample = tuple[Scene | None, Sequence[Turn], int]  # what is seen, what is said,
 
 
 class SlotWords(nn.Module):
-    """What the language model reads for a cell: the covering things by share, and the cell's place.
+    """What the language model reads for a cell: the covering things by share, and the cell's place; and for the whole
+    its background and art style.
 
-    A thing is the mean embedding of its names in both languages, and a learned rest: so that what is seen resembles
-    what is said, and one rule (say what you see; is what was asked there?) serves all things at once.
+    A thing, a colour, a style is the mean embedding of its names in both languages, and a learned rest: so that what is
+    seen resembles what is said, and one rule (say what you see; is what was asked there?) serves all at once.
     """
 
-    def __init__(self, width: int, names: Tensor) -> None:
+    def __init__(self, width: int, family: Family) -> None:
         super().__init__()
         self.classes = nn.Parameter(torch.randn(NUM_CLASSES, width) * 0.06)
         self.backgrounds = nn.Parameter(torch.randn(NUM_BACKGROUNDS, width) * 0.06)
         self.styles = nn.Parameter(torch.randn(NUM_STYLES, width) * 0.06)
         self.places = nn.Parameter(torch.randn(NUM_QUERIES, width) * 0.06)
-        self.register_buffer("names", names)
+        for name, words in names_of(family).items():
+            self.register_buffer(f"{name}_names", words)
 
     def forward(self, slots: Tensor, background: Tensor, style: Tensor, vectors: Tensor) -> Tensor:
         """Fractions (B, S, C), ids of backgrounds and styles (B,), words as the model reads them (V, D) →
         (B, S + 1, D)."""
-        things = self.classes + NAME_SCALE * (self.names @ vectors)
-        whole = self.backgrounds[background] + self.styles[style]
+        things = self.classes + NAME_SCALE * (self.class_names @ vectors)
+        grounds = self.backgrounds + NAME_SCALE * (self.background_names @ vectors)
+        styles = self.styles + NAME_SCALE * (self.style_names @ vectors)
+        whole = grounds[background] + styles[style]
         return torch.cat([slots @ things, whole[:, None]], dim=1) + self.places
 
 
-def names_of(family: Family) -> Tensor:
-    """(C, V) float: for each thing, the shares of the tokens of its English and of its Chinese name."""
-    shares = torch.zeros(NUM_CLASSES, len(family))
-    for number, concept in enumerate(world.CONCEPTS, 1):
-        for name in (" " + concept.en, concept.zh):
-            ids = family.encode(name)
-            shares[number].index_add_(0, torch.tensor(ids), torch.full((len(ids),), 0.5 / len(ids)))
+def names_of(family: Family) -> dict[str, Tensor]:
+    """(…, V) float each: for each class, background and art style, the shares of the tokens of its names."""
+    things = [(), *((concept.en, concept.zh) for concept in world.CONCEPTS), ()]
+    tables = {
+        "class": things,
+        "background": [(en, zh) for en, zh, _ in world.BACKGROUNDS],
+        "style": [(), *((style.en[0], style.zh[0]) for style in STYLES)],
+    }
+    return {kind: torch.stack([_shares(family, names) for names in table]) for kind, table in tables.items()}
+
+
+def _shares(family: Family, names: Sequence[str]) -> Tensor:
+    """(V,): half of it the tokens of the English name, half those of the Chinese one; zero without names."""
+    shares = torch.zeros(len(family))
+    for name, before in zip(names, (" ", ""), strict=False):
+        ids = family.encode(before + name)
+        shares.index_add_(0, torch.tensor(ids), torch.full((len(ids),), 0.5 / len(ids)))
     return shares
 
 
@@ -77,7 +92,7 @@ class Reader(nn.Module):
         super().__init__()
         self.family = family
         self.language_model = family.language_model()
-        self.words = SlotWords(WORD_WIDTH, names_of(family))
+        self.words = SlotWords(WORD_WIDTH, family)
         self.reading = ReadingHeads(WORD_WIDTH)
 
     def forward(

@@ -2,7 +2,7 @@
 
 At each slot: which thing in order it shows, and whether that thing is the outermost to a side. At each noun of a
 question: the slots where such a thing is. At each word of an answer: the slots of the thing that is named next; and
-before its first word, whether the thing that was asked about is there at all.
+before its first word, whether the thing that was asked about is there at all, and the whole's colour and art style.
 Yes and no, sides and lists are then a matter of words; from answers alone a small model finds these late, by chance.
 """
 
@@ -21,11 +21,12 @@ from huayu.data import world
 from huayu.data.answers import SIDES
 from huayu.data.layouts import MOST_THINGS, Scene, extreme
 from huayu.training.loop import Batch
-from huayu.training.mini_chat.architecture import NUM_CLASSES, NUM_SLOTS
+from huayu.training.mini_chat.architecture import NUM_BACKGROUNDS, NUM_CLASSES, NUM_SLOTS, NUM_STYLES
 from huayu.training.mini_chat.families import Family
+from huayu.training.mini_chat.rows import style_ids
 
 SHOWN = 0.12  # share of a slot from which on it shows a thing
-LABELS = ("mention", "naming", "asked", "order", "sides", "shares")
+LABELS = ("mention", "naming", "asked", "first", "order", "sides", "shares", "ground", "art")
 IGNORED = -100
 
 
@@ -39,6 +40,8 @@ class ReadingHeads(nn.Module):
         self.cells = nn.Linear(width, NUM_SLOTS)
         self.next = nn.Linear(width, NUM_SLOTS)
         self.there = nn.Linear(width, 1)
+        self.ground = nn.Linear(width, NUM_BACKGROUNDS)
+        self.art = nn.Linear(width, NUM_STYLES)
 
     def losses(self, states: Sequence[Tensor], index: Tensor, labels: Batch) -> dict[str, Tensor]:
         """``states``: of the embeddings and each block (B, T, D); ``index`` (B, T): the slot of a token, else -1."""
@@ -54,7 +57,14 @@ class ReadingHeads(nn.Module):
             "cells": self._where(self.cells, middle, labels["mention"], labels["shares"], seen),
             "next": self._where(self.next, late, labels["naming"], labels["shares"], seen),
             "there": self._whether(late, labels["asked"], labels["shares"], seen),
+            "whole": self._whole(late, labels, seen),
         }
+
+    def _whole(self, states: Tensor, labels: Batch, seen: Tensor) -> Tensor:
+        """Loss of the background and the art style, before an answer's first word."""
+        begun = states[seen, labels["first"][seen]]
+        pairs = ((self.ground, labels["ground"]), (self.art, labels["art"]))
+        return sum(_mean(F.cross_entropy(head(begun), true[seen], reduction="none")) for head, true in pairs)  # type: ignore[return-value]
 
     def _whether(self, states: Tensor, asked: Tensor, shares: Tensor, seen: Tensor) -> Tensor:
         """Loss of whether any slot shows what was asked about: ``asked`` (B, T) classes, 0 for none."""
@@ -109,7 +119,8 @@ def words_about_things(rows: Batch, named: Nouns, stranger: Tensor) -> Batch:
     """(B, T) each: ``mention``, the class that a token of the context names; ``naming``, the class that an answer names
     next at this token; ``asked``, at an answer's first token, the class that the context named last. 0 for none.
 
-    ``stranger`` (V,) tells the words that only a thing without a name is called by.
+    And ``first`` (B,), where that token is. ``stranger`` (V,) tells the words that only a thing without a name is called
+    by.
     """
     classes = named(rows["input_ids"]) * rows["is_context"].long()
     labels = rows["labels"].clamp(min=0, max=len(stranger) - 1)
@@ -123,7 +134,7 @@ def words_about_things(rows: Batch, named: Nouns, stranger: Tensor) -> Batch:
     last = (classes.sign() * columns).argmax(1, keepdim=True)
     first = (rows["labels"] != IGNORED).long().argmax(1, keepdim=True)
     asked = torch.zeros_like(classes).scatter(1, first, classes.gather(1, last))
-    return {"mention": classes, "naming": naming, "asked": asked}
+    return {"mention": classes, "naming": naming, "asked": asked, "first": first[:, 0]}
 
 
 def strangers(family: Family) -> Tensor:
@@ -134,7 +145,8 @@ def strangers(family: Family) -> Tensor:
 
 
 def reading_labels(scenes: Sequence[Scene | None], shares: Sequence[np.ndarray]) -> Batch:
-    """For rows about these scenes, with true slots (S, C) each: order (B, S), sides (B, S, 4), shares (B, S, C)."""
+    """For rows about these scenes, with true slots (S, C) each: order (B, S), sides (B, S, 4), shares (B, S, C),
+    ground and art (B,)."""
     order = np.full((len(scenes), NUM_SLOTS), IGNORED)
     sides = np.zeros((len(scenes), NUM_SLOTS, len(SIDES)), np.float32)
     for i, (scene, slots) in enumerate(zip(scenes, shares, strict=True)):
@@ -150,4 +162,6 @@ def reading_labels(scenes: Sequence[Scene | None], shares: Sequence[np.ndarray])
         "order": torch.from_numpy(order),
         "sides": torch.from_numpy(sides),
         "shares": torch.from_numpy(np.stack(shares)),
+        "ground": torch.tensor([scene.background if scene else 0 for scene in scenes]),
+        "art": style_ids(scenes),
     }
