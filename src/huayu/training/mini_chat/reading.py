@@ -2,7 +2,7 @@
 
 At each slot: which thing in order it shows, and whether that thing is the outermost to a side. At each noun of a
 question: the slots where such a thing is. At each word of an answer: the slots of the thing that is named next; and
-before its first word, whether the thing that was asked about is there at all, and the whole's colour and art style.
+before its first word, which thing was asked about, whether it is there at all, and the whole's colour and art style.
 Yes and no, sides and lists are then a matter of words; from answers alone a small model finds these late, by chance.
 """
 
@@ -40,6 +40,7 @@ class ReadingHeads(nn.Module):
         self.cells = nn.Linear(width, NUM_SLOTS)
         self.next = nn.Linear(width, NUM_SLOTS)
         self.there = nn.Linear(width, 1)
+        self.which = nn.Linear(width, NUM_CLASSES)
         self.ground = nn.Linear(width, NUM_BACKGROUNDS)
         self.art = nn.Linear(width, NUM_STYLES)
 
@@ -57,6 +58,7 @@ class ReadingHeads(nn.Module):
             "cells": self._where(self.cells, middle, labels["mention"], labels["shares"], seen),
             "next": self._where(self.next, late, labels["naming"], labels["shares"], seen),
             "there": self._whether(late, labels["asked"], labels["shares"], seen),
+            "which": self._which(late, labels["asked"]),
             "whole": self._whole(late, labels, seen),
         }
 
@@ -71,6 +73,11 @@ class ReadingHeads(nn.Module):
         row, column = ((asked > 0) & seen[:, None]).nonzero(as_tuple=True)
         there = (shares[row, :, asked[row, column]] > SHOWN).any(1)
         return _mean(_binary(self.there(states[row, column])[:, 0], there.float()))
+
+    def _which(self, states: Tensor, asked: Tensor) -> Tensor:
+        """Loss of what was asked about: ``asked`` (B, T) classes, 0 for none."""
+        named = asked > 0
+        return _mean(F.cross_entropy(self.which(states[named]), asked[named], reduction="none"))
 
     def _where(self, head: nn.Linear, states: Tensor, named: Tensor, shares: Tensor, seen: Tensor) -> Tensor:
         """Loss of the slots that show what each token names: ``named`` (B, T) classes, 0 for none."""
@@ -119,8 +126,7 @@ def words_about_things(rows: Batch, named: Nouns, stranger: Tensor) -> Batch:
     """(B, T) each: ``mention``, the class that a token of the context names; ``naming``, the class that an answer names
     next at this token; ``asked``, at an answer's first token, the class that the context named last. 0 for none.
 
-    And ``first`` (B,), where that token is. ``stranger`` (V,) tells the words that only a thing without a name is called
-    by.
+    And ``first`` (B,), where that token is. ``stranger`` (V,) tells the words that only things without a name have.
     """
     classes = named(rows["input_ids"]) * rows["is_context"].long()
     labels = rows["labels"].clamp(min=0, max=len(stranger) - 1)
