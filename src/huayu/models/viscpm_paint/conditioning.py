@@ -59,6 +59,11 @@ class CanvasHead(ModelMixin, ConfigMixin):
 
 
 def variant_of(noise: Tensor, variants: int) -> Tensor:
-    """(N, …) → (N,) which of 2ⁿ variants it chooses, by the signs of its first n numbers; 0 where there are none."""
-    bits = (noise.flatten(1)[:, : max(variants, 1).bit_length() - 1] > 0).long()
+    """(N, …) → (N,) which of 2ⁿ variants it chooses, by the signs of its last n numbers; 0 where there are none.
+
+    Not the first: of seeds 0 to 15 the first number is negative in 14.
+    """
+    count = max(variants, 1).bit_length() - 1
+    numbers = noise.flatten(1)
+    bits = (numbers[:, numbers.shape[1] - count :] > 0).long()
     return (bits << torch.arange(bits.shape[1], device=bits.device)).sum(1)
