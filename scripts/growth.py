@@ -20,7 +20,7 @@ def draw(figures: Path = DOCS / "growth.json", picture: Path = DOCS / "images" /
     from matplotlib import pyplot as plt
 
     curves = json.loads(figures.read_text("utf-8"))["curves"]
-    fig, axes = plt.subplots(1, len(PANELS), figsize=(12, 3.6), sharey=True)
+    fig, axes = plt.subplots(1, len(PANELS), figsize=(13, 5.2), sharey=True)
     for ax, (part, title) in zip(axes, PANELS.items(), strict=True):
         for name, points in curves.items():
             if name.startswith(part + ": "):
@@ -28,7 +28,7 @@ def draw(figures: Path = DOCS / "growth.json", picture: Path = DOCS / "images" /
                 ax.plot(minutes, shares, marker="o", markersize=3, label=name.removeprefix(part + ": "))
         ax.set(title=title, xlabel="minutes of one core", ylim=(0, 102))
         ax.grid(alpha=0.3)
-        ax.legend(fontsize=7, loc="lower right")
+        ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     axes[0].set_ylabel("%")
     fig.tight_layout()
     fig.savefig(picture, dpi=110)
