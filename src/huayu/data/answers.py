@@ -139,7 +139,7 @@ def edible(concept: int, language: str) -> str:
 
 
 def use(concept: int, language: str) -> str:
-    """What it is used for; Raises KeyError for what has no one use."""
+    """What it is used for. Raises KeyError for what has no one use."""
     if concept == OUTSIDE:
         return fixed("unknown", language)
     en, zh = USES[CONCEPTS[concept].key]
