@@ -67,8 +67,8 @@ class SlotWords(nn.Module):
 
 def names_of(family: Family) -> dict[str, Tensor]:
     """(…, V) float each: for each class, background and art style, the shares of the tokens of its names."""
-    things = [(), *((concept.en, concept.zh) for concept in world.CONCEPTS), ()]
-    tables = {
+    things: list[tuple[str, ...]] = [(), *((concept.en, concept.zh) for concept in world.CONCEPTS), ()]
+    tables: dict[str, list[tuple[str, ...]]] = {
         "class": things,
         "background": [(en, zh) for en, zh, _ in world.BACKGROUNDS],
         "style": [(), *((style.en[0], style.zh[0]) for style in STYLES)],
