@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from huayu.data import answers, dialogues, questions, wordings, world
+from huayu.data import answers, dialogues, questions, world
 from huayu.data import wordings_unknown as unknowns
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.layouts import Scene, Thing, draw_scene, in_order
@@ -225,9 +225,9 @@ def test_held_wordings_are_never_trained_on() -> None:
     def bare(text: str) -> str:
         return text.lower().rstrip("?.!？。！")
 
-    for skill, table in wordings.HELD.items():
+    for skill, table in questions.HELD.items():
         for language in ("zh", "en"):
-            trained = {bare(text) for text in wordings.TRAIN[skill][language]}
+            trained = {bare(text) for text in questions.TRAIN[skill][language]}
             assert not trained & {bare(text) for text in table[language]}
             assert len(trained) >= 10
             assert table[language]
@@ -241,11 +241,11 @@ def test_held_wordings_are_never_trained_on() -> None:
 def test_politeness_never_makes_a_held_wording() -> None:
     rng, asked = np.random.default_rng(4), Counter[str]()
     asker = questions.Asker(rng, "train")
-    for kind, table in wordings.HELD.items():
+    for kind, table in questions.HELD.items():
         for language in ("zh", "en"):
-            said = {asker.polite(text, kind, language) for text in wordings.TRAIN[kind][language] for _ in range(60)}
+            said = {asker.polite(text, kind, language) for text in questions.TRAIN[kind][language] for _ in range(60)}
             assert not said & set(table[language])
-            asked.update(text.split("{")[0][:6] for text in said - set(wordings.TRAIN[kind][language]))
+            asked.update(text.split("{")[0][:6] for text in said - set(questions.TRAIN[kind][language]))
     assert {"Please", "请问它是什么", "请描述一下这"} <= set(asked), asked
 
 

@@ -9,7 +9,8 @@ import pytest
 from huayu import evaluation
 from huayu.chat import ChatModel
 from huayu.errors import ModelError
-from huayu.evaluation.mini_chat import ALL, FIRST, LANGUAGES, SKILLS, SPLITS, Asked, ask, markdown, plans, scores
+from huayu.evaluation.mini_chat import Asked, ask, markdown, scores
+from huayu.evaluation.plans import ALL, FIRST, LANGUAGES, SKILLS, SPLITS, plans
 from tests.data.sprites_fixture import some_sprites
 
 
@@ -20,7 +21,8 @@ def test_every_kind_is_asked_in_every_split_and_language() -> None:
         (k, s, g) for k in kinds for s in SPLITS for g in LANGUAGES if k != "style" or s == "train"
     }
     assert all(len(p.turns) > 1 for p in made if p.kind == "follow-up")
-    assert all(thing.concept < 0 for p in made if p.kind == "outside" for thing in p.scene.scene.things)
+    assert all(thing.concept < 0 for p in made if p.kind == "outside" for thing in p.pictures[0].scene.things)
+    assert {len(p.pictures) for p in made if p.kind == "compare"} == {2}
     again = list(plans(some_sprites(), 1))
     assert [p.turns for p in made] == [p.turns for p in again], "the same questions for every model"
 
@@ -28,6 +30,7 @@ def test_every_kind_is_asked_in_every_split_and_language() -> None:
 def test_a_model_is_asked_what_it_was_taught() -> None:
     made = list(plans(some_sprites(), 1, taught=FIRST))
     assert {"use", "festival", "style"} <= set(SKILLS)
+    assert all(len(p.pictures) == 1 for p in made), "that architecture looks at one picture"
     assert not {"use", "festival", "style"} & ({p.kind for p in made} | {t.skill for p in made for t in p.turns})
     assert "style" not in FIRST.weights
     assert set(FIRST.weights) < set(ALL.weights)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from huayu import embedded
 from huayu.chat import load_chat
 from huayu.data import mini_vocabulary
 from huayu.data.sprites import Sprites
 from huayu.errors import ModelError
-from huayu.training.mini_chat import join, language, reading, rows, vision
+from huayu.training.mini_chat import join, language, reading, rows, telling, vision
 from huayu.training.mini_chat.families import FAMILIES, Family, open_family
 from huayu.training.mini_chat.scoring import right_answers
 from tests.data.sprites_fixture import some_sprites
@@ -46,18 +47,35 @@ def test_batches_depend_on_seed_and_index_only(drawings: None, tmp_path: Path, n
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_parts_of_like_length_give_the_loss_of_the_whole(drawings: None, tmp_path: Path, name: str) -> None:
+def test_parts_of_like_length_give_the_loss_of_the_whole(
+    drawings: None, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = language.LanguageStage(family=name, vocabulary=str(tmp_path / "words"))
     module = stage.module().eval()
     batch = stage.batch(0, 20)
-    lengths = batch["attention_mask"].sum(1)
-    assert torch.equal(lengths, lengths.sort().values)
     with torch.no_grad():
-        whole = module(**batch)[0].loss
         _, parts = stage.loss(module, batch)
+        monkeypatch.setattr(telling, "like_lengths", lambda rows: [(rows, torch.tensor(1.0))])
+        whole, _ = module(batch)
     assert torch.allclose(whole, parts["answer"], atol=1e-5)
-    widths = [part["input_ids"].shape[1] for part, _ in rows.like_lengths(batch, 5)]
+    by_length = batch["attention_mask"].sum(1).argsort()
+    of_rows = {
+        name: value[by_length] for name, value in batch.items() if name in ("labels", "input_ids", "attention_mask")
+    }
+    widths = [part["input_ids"].shape[1] for part, _ in rows.like_lengths(of_rows, 5)]
     assert widths[0] < widths[-1] == batch["input_ids"].shape[1]
+
+
+def test_rows_are_right_in_the_order_in_which_they_came(drawings: None, tmp_path: Path) -> None:
+    stage = language.LanguageStage(vocabulary=str(tmp_path / "words"))
+    module = stage.module().eval()
+    batch = stage.batch(0, 40)
+    last = batch["attention_mask"].sum(1).argmax()
+    only = torch.arange(40) == last
+    batch["labels"] = torch.where(only[:, None], -100, batch["labels"])  # nothing to learn, nothing to miss
+    batch["labels"][only, 0] = -100
+    with torch.no_grad():
+        assert torch.equal(module(batch, loss_only=False)[0], only)
 
 
 def test_a_thing_looks_like_its_names(family: Family) -> None:
@@ -89,14 +107,14 @@ def test_what_is_to_be_read_in_a_scene_is_where_it_stands(drawings: None, family
     left, right = Thing(0, 0, -1, 0.2, 0.5, 0.4), Thing(5, 0, -1, 0.8, 0.5, 0.4)
     scene = Scene(0, (left, right))
     slots, _ = oracle_slots(scene)
-    labels = reading.reading_labels([scene, None], [slots, slots])
+    labels = reading.reading_labels([scene, scene], [slots, slots], [(0,), (), (1, 0)])
     grid = labels["order"][0].view(4, 4)
     assert set(grid[:, 0].tolist()) <= {0, -100}
     assert set(grid[:, 3].tolist()) <= {1, -100}
     assert grid[1, 0] == 0
     assert grid[1, 3] == 1
     assert labels["sides"][0].view(4, 4, 4)[1, 0].tolist() == [1, 0, 0, 0], "leftmost; neither is above the other"
-    assert (labels["order"][1] == -100).all(), "no scene, nothing to read"
+    assert labels["alone"].tolist() == [True, False, False], "no scene, or two: nothing to read"
 
 
 def test_a_name_is_known_by_its_last_words(family: Family) -> None:
@@ -120,7 +138,7 @@ def test_each_word_of_an_answer_looks_for_what_it_names_next(family: Family) -> 
 
     answer = "There is a dog and something I do not know in the picture."
     turns = [Turn("list", "en", "Is there a cat?", answer)]
-    batch = family.collate([family.row(turns, 0, picture=True)])
+    batch = family.collate([family.row(turns, 0, 1)])
     about = reading.words_about_things(batch, reading.Nouns(family), reading.strangers(family))
     dog, cat, unknown = 1, 2, NUM_CLASSES - 1
     asked = about["mention"][0]
@@ -197,7 +215,7 @@ def test_visualglm_is_trained_on_the_prompts_that_it_is_asked(tmp_path: Path, qu
 
     family = open_family("visualglm", str(tmp_path / "ice_text.model"))
     turns = [Turn("name", "zh", question, "狗。"), Turn("edible", "zh", asked, "不能。")]
-    batch = family.collate([family.row(turns, 1, picture=True)])
+    batch = family.collate([family.row(turns, 1, 1)])
     processor = VisualGLMProcessor(VisualGLMImageProcessor(), family.tokenizer, NUM_QUERIES, "pad")
     prompt = processor.chat_prompt(asked, [(question, "狗。")], picture=True, english=asked.startswith("Can"))
     length = len(prompt.ids)
@@ -220,18 +238,58 @@ def test_rows_ask_a_turn_after_those_before_it(tmp_path: Path) -> None:
     family = open_family("viscpm_chat", str(tmp_path / "vocab.txt"))
     vocabulary = family.vocabulary
     turns = [Turn("name", "en", "What is this?", "This is a dog."), Turn("edible", "en", "Can you eat it?", "No.")]
-    packed = family.row(turns, 1, picture=False)
+    packed = family.row(turns, 1, 0)
     assert not packed.image_bounds
     text = vocabulary.decode(packed.input_ids)
     assert "User: What is this?\nAI: This is a dog.\n" in text
     answer = family.collate([packed])["labels"][0]
     assert vocabulary.decode(answer[answer != -100].tolist()) == "No.</s>"
     glm = open_family("visualglm", str(tmp_path / "ice_text.model"))
-    batch = glm.collate([glm.row(turns, 1, picture=False)])
+    batch = glm.collate([glm.row(turns, 1, 0)])
     ids, labels = batch["input_ids"][0], batch["labels"][0]
     assert glm.tokenizer.decode(ids).startswith("Q:What is this?\nA:This is a dog.\nQ:Can you eat it?\nA:")
     assert glm.tokenizer.convert_ids_to_tokens(labels[labels != -100].tolist()) == ["▁No", ".", "<eop>"]
     assert glm.tokenizer.convert_ids_to_tokens(ids[batch["is_context"][0] == 0].tolist())[:2] == ["<sop>", "▁No"]
+
+
+def test_two_pictures_are_packed_as_they_are_asked_about(drawings: None, tmp_path: Path) -> None:
+    from huayu.data.dialogues import Turn
+
+    vocabulary = embedded.folder("huayu-chat-mini") / "vocab.txt"
+    family = open_family("viscpm_chat", str(vocabulary))
+    turns = [Turn("compare", "zh", "哪张图里有狗？", "第一张图里有狗。")]
+    packed = family.row(turns, 0, 2)
+    processor = load_chat("huayu-chat-mini", device="cpu").backend.processor  # type: ignore[attr-defined]
+    asked = processor.pack_chat(2, "", turns[0].question, turns[0].answer, for_generation=False)
+    assert list(packed.input_ids) == list(asked.input_ids)
+    assert packed.image_bounds == asked.image_bounds
+    assert len(packed.image_bounds) == 2
+
+
+def test_each_row_reads_its_own_pictures(drawings: None, tmp_path: Path) -> None:
+    from huayu.training.mini_chat.architecture import NUM_QUERIES
+
+    assert telling.numbers([(), (3,), (2, 1)]).tolist() == [[0, 0], [3, 0], [2, 1]]
+    stage = language.LanguageStage(vocabulary=str(tmp_path / "words"), compare=0.5)
+    module, batch = stage.module().eval(), stage.batch(1, 24)
+    two = batch["image_token_index"].amax(1) == 2 * NUM_QUERIES - 1
+    assert 0 < two.sum() < 24
+    assert not (two & batch["alone"]).any()
+    scenes, row = len(batch["slots"]), int(two.nonzero()[0])
+    for number in range(scenes):
+        changed = {**batch, "slots": batch["slots"].clone()}
+        changed["slots"][number] = changed["slots"][number].roll(1, 0)
+        one = {name: value if name in language._SEEN else value[row : row + 1] for name, value in changed.items()}
+        same = {name: value if name in language._SEEN else value[row : row + 1] for name, value in batch.items()}
+        with torch.no_grad():
+            differs = not torch.equal(module(one)[0], module(same)[0])
+        assert differs == (number in batch["pictures"][row]), "one of its pictures, and only they"
+
+
+def test_an_architecture_of_one_picture_compares_none(drawings: None, tmp_path: Path) -> None:
+    for stage in (language.LanguageStage, join.JoinStage):
+        with pytest.raises(ModelError, match="one picture"):
+            stage(family="visualglm", vocabulary=str(tmp_path / "words"), compare=0.1)
 
 
 def test_a_grown_world_keeps_its_things_and_words(tmp_path: Path) -> None:

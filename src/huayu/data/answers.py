@@ -169,3 +169,42 @@ def describe(colour: int, concepts: Sequence[int], language: str) -> str:
     if language == "en":
         return f"{there_is(concepts[0])} {things} on {'an' if en[0] in 'aeiou' else 'a'} {en} background."
     return f"{zh}的背景上有{things}。"
+
+
+def which_picture(concept: int, first: bool, second: bool, language: str) -> str:
+    """Which of two pictures has one."""
+    thing = CONCEPTS[concept]
+    if language == "en":
+        if first and second:
+            return f"Both pictures have {thing.phrase}."
+        if not first and not second:
+            return f"Neither picture has {thing.phrase.replace('some ', 'any ')}."
+        return f"The {'first' if first else 'second'} picture has {thing.phrase}."
+    if first == second:
+        return f"两张图里都{'有' if first else '没有'}{thing.zh}。"
+    return f"第{'一' if first else '二'}张图里有{thing.zh}。"
+
+
+def same_ground(first: int, second: int, language: str) -> str:
+    """Whether two backgrounds have one colour."""
+    (one_en, one_zh, _), (other_en, other_zh, _) = world.BACKGROUNDS[first], world.BACKGROUNDS[second]
+    if language == "en":
+        return f"Yes, both are {one_en}." if first == second else f"No, one is {one_en} and the other is {other_en}."
+    return f"一样，都是{one_zh}的。" if first == second else f"不一样，一张是{one_zh}的，另一张是{other_zh}的。"
+
+
+def both_things(first: Sequence[int], second: Sequence[int], language: str) -> str:
+    """What two pictures show."""
+    one, other = joined(first, language), joined(second, language)
+    if language == "en":
+        return f"The first picture shows {one}, and the second shows {other}."
+    return f"第一张图里有{one}，第二张图里有{other}。"
+
+
+def more_things(first: int, second: int, language: str) -> str:
+    """Which of two pictures shows more things, by their numbers."""
+    if first == second:
+        return "Both pictures have the same number of things." if language == "en" else "两张图里的东西一样多。"
+    if language == "en":
+        return f"The {'first' if first > second else 'second'} picture has more things."
+    return f"第{'一' if first > second else '二'}张图里的东西更多。"

@@ -13,7 +13,7 @@ import numpy as np
 from huayu.data import answers, world
 from huayu.data.art_styles import common_style
 from huayu.data.layouts import Scene, Thing, extreme, region
-from huayu.data.questions import Asker
+from huayu.data.questions import Asker, tongues
 from huayu.data.uses import FESTIVALS, USES
 from huayu.data.world import CONCEPTS, OUTSIDE
 
@@ -61,20 +61,17 @@ def dialogue(
     put as never in training. Only the world's first `things` things are spoken of. Raises ValueError
     when no skill is left.
     """
-    if language is None:
-        draw = rng.random()
-        language = "zh" if draw < 0.46 else "en" if draw < 0.92 else "mixed"
+    speak = tongues(rng, language)
     if weights is None:
         weights = WEIGHTS if scene is not None else NO_PICTURE_WEIGHTS
     maker = _Maker(rng, scene, Asker(rng, wordings, things))
     turns: list[Turn] = []
-    spoken = {"zh": "zh", "en": "en"}.get(language)
     names, sums = _shares(tuple(weights.items()))
     wanted = 1 if max_turns == 1 else 1 + int(rng.integers(max_turns))
     attempts = 0
     while len(turns) < wanted and attempts < 60:
         attempts += 1
-        tongue = spoken or ("zh" if rng.random() < 0.5 else "en")
+        tongue = speak()
         skill = None
         if maker.focus is not None and turns and rng.random() < 0.6:
             skill = FOLLOWING[int(rng.integers(len(FOLLOWING)))]

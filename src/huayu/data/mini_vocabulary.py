@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from huayu.data import answers, wordings, world
+from huayu.data import answers, questions, world
 from huayu.data import wordings_unknown as unknowns
 from huayu.data.art_styles import STYLES
 from huayu.data.uses import USES
@@ -63,7 +63,7 @@ ENGLISH = (
 
 def texts(tongue: str) -> Iterator[str]:
     """Everything that questions and answers in this language can be made of."""
-    for table in (wordings.TRAIN, wordings.HELD):
+    for table in (questions.TRAIN, questions.HELD):
         for by_tongue in table.values():
             yield from by_tongue[tongue]
     for words in (unknowns.UNKNOWN, unknowns.UNKNOWN_HELD, unknowns.NOUNS, unknowns.NOUNS_HELD, unknowns.CHAFF):
@@ -79,6 +79,7 @@ def texts(tongue: str) -> Iterator[str]:
         if world.CONCEPTS[pair[1]].edible is not None:
             yield answers.edible(pair[1], tongue)
         yield answers.category(pair[1], tongue)
+        yield answers.which_picture(pair[1], False, False, tongue)
         yield answers.festival(pair[1], tongue)
         if world.CONCEPTS[pair[1]].key in USES:
             yield answers.use(pair[1], tongue)
@@ -91,6 +92,13 @@ def texts(tongue: str) -> Iterator[str]:
     for colour in range(len(world.BACKGROUNDS)):
         yield answers.background(colour, tongue)
         yield answers.describe(colour, [0, 1, 2], tongue)
+        yield answers.same_ground(colour, 0, tongue)
+    for both in (True, False):
+        yield answers.which_picture(0, both, True, tongue)
+        yield answers.which_picture(0, True, both, tongue)
+        yield answers.more_things(1, 1 + both, tongue)
+    yield answers.more_things(2, 1, tongue) + answers.both_things([0], [1], tongue)
+    yield from questions.NTH[tongue]
     for row in answers.REGIONS.values():
         yield from (cell[tongue == "en"] for cell in row)
     for side in answers.SIDES.values():

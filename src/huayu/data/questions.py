@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from huayu.data import answers, wordings, world
+from huayu.data import answers, wordings, wordings_pairs, world
 from huayu.data import wordings_unknown as unknowns
 from huayu.data.world import CONCEPTS, OUTSIDE
 
@@ -16,6 +16,18 @@ ORDERS = {
     "zh": ("列出", "描述", "说说", "介绍", "告诉", "数一数", "把"),
     "en": ("Tell", "Name", "List", "Describe", "Count", "Find", "Give", "Introduce"),
 }
+
+TRAIN, HELD = {**wordings.TRAIN, **wordings_pairs.TRAIN}, {**wordings.HELD, **wordings_pairs.HELD}
+NTH = {"zh": ("第一张", "第二张"), "en": ("first", "second")}
+
+
+def tongues(rng: np.random.Generator, language: str | None) -> Callable[[], str]:
+    """What gives the language of each turn: see :func:`huayu.data.dialogues.dialogue`."""
+    if language is None:
+        draw = rng.random()
+        language = "zh" if draw < 0.46 else "en" if draw < 0.92 else "mixed"
+    spoken = {"zh": "zh", "en": "en"}.get(language)
+    return lambda: spoken or ("zh" if rng.random() < 0.5 else "en")
 
 
 @dataclass
@@ -26,12 +38,15 @@ class Asker:
     which: str
     things: int = len(CONCEPTS)  # of the world that are spoken of, the first ones
 
-    def ask(self, kind: str, tongue: str, concept: int = OUTSIDE, side: str = "left", *, generic: bool = True) -> str:
-        """A question of this kind in one of its wordings."""
-        table = (wordings.TRAIN if self.which == "train" else wordings.HELD)[kind][tongue]
+    def ask(
+        self, kind: str, tongue: str, concept: int = OUTSIDE, side: str = "left", *, generic: bool = True, nth: int = 0
+    ) -> str:
+        """A question of this kind in one of its wordings; ``nth``: which of the pictures it is about."""
+        table = (TRAIN if self.which == "train" else HELD)[kind][tongue]
         text = table[int(self.rng.integers(len(table)))]
         if self.which == "train":
             text = self.polite(text, kind, tongue)
+        text = text.replace("{nth}", NTH[tongue][nth])
         if "{" in text:
             text = self.fill(text, tongue, concept, side, generic)
         return self.typed(text, tongue)
@@ -45,7 +60,7 @@ class Asker:
             kinder = f"Please {text[0].lower()}{text[1:]}"
         else:
             kinder = text if text.startswith("请") else ("请" if orders else "请问") + text
-        return text if kinder in wordings.HELD[kind][tongue] else kinder
+        return text if kinder in HELD[kind][tongue] else kinder
 
     def fill(self, text: str, tongue: str, concept: int, side: str, generic: bool) -> str:
         """Put names and sides in the places of a wording."""

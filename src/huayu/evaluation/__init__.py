@@ -15,9 +15,9 @@ def run(task: str, *, model: str | None = None, limit: int | None = None, output
     ``limit``: questions of each kind. Raises ModelError for an unknown task.
     """
     if task in _EMBEDDED:
-        from huayu.evaluation import mini_chat
+        from huayu.evaluation import mini_chat, plans
 
-        taught = mini_chat.FIRST if task == "mini-glm" else mini_chat.ALL
+        taught = plans.FIRST if task == "mini-glm" else plans.ALL
         mini_chat.evaluate(model or _EMBEDDED[task], limit or 100, output, taught)
     elif task == "mini-paint":
         from huayu.evaluation import mini_paint

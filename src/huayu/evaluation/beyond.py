@@ -27,7 +27,7 @@ from huayu.data.layouts import Scene, Thing, in_order
 from huayu.data.scenes import Composed, Sprites, paint
 from huayu.data.world import CONCEPTS, OUTSIDE
 from huayu.errors import HuayuError
-from huayu.evaluation.mini_chat import LANGUAGES, SPLITS, _draw, _Plan
+from huayu.evaluation.plans import LANGUAGES, SPLITS, Plan, draw
 from huayu.runtime.language import say
 from huayu.runtime.packages import is_installed
 
@@ -112,9 +112,9 @@ def second_look(chat: ChatModel, sprites: Sprites, limit: int) -> list[Figure]:
     for style in STYLES:
         for language in LANGUAGES:
             rng = np.random.default_rng([31, *map(ord, style + language)])
-            plans = [_draw(rng, sprites, KINDS[i % len(KINDS)], style, language) for i in range(limit)]
-            truth = [keys_of(plan.scene.scene) for plan in plans]
-            asked = [(Image.fromarray(plan.scene.pixels), plan.turns[0].question) for plan in plans]
+            plans = [draw(rng, sprites, KINDS[i % len(KINDS)], style, language) for i in range(limit)]
+            truth = [keys_of(plan.pictures[0].scene) for plan in plans]
+            asked = [(plan.images, plan.turns[0].question) for plan in plans]
             for case, options in (("one look", {}), ("second look", {"second_look": True})):
                 replies = chat.ask_batch(asked, **options)  # type: ignore[arg-type]
                 figures += _both("second look", case, style, language, named(replies), truth)
@@ -190,11 +190,11 @@ def quoting(chat: ChatModel, sprites: Sprites, limit: int) -> list[Figure]:
     figures = []
     for language in LANGUAGES:
         rng = np.random.default_rng([34, *map(ord, language)])
-        plans = [_draw(rng, sprites, KINDS[i % len(KINDS)], "train", language) for i in range(limit)]
+        plans = [draw(rng, sprites, KINDS[i % len(KINDS)], "train", language) for i in range(limit)]
         for case in ("question alone", "question after a quotation"):
             alone = case == "question alone"
             asked = [
-                (Image.fromarray(plan.scene.pixels), plan.turns[0].question if alone else _quoting(plan, number))
+                (plan.images, plan.turns[0].question if alone else _quoting(plan, number))
                 for number, plan in enumerate(plans)
             ]
             replies = chat.ask_batch(asked)  # type: ignore[arg-type]
@@ -203,7 +203,7 @@ def quoting(chat: ChatModel, sprites: Sprites, limit: int) -> list[Figure]:
     return figures
 
 
-def _quoting(plan: _Plan, number: int) -> str:
+def _quoting(plan: Plan, number: int) -> str:
     words = WORDS[plan.language]
     return with_text(plan.turns[0].question, [TextLine(words[number % len(words)], 1.0, (0.0, 0.0, 1.0, 1.0))])
 

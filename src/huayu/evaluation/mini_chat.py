@@ -6,12 +6,10 @@ Every question goes through :class:`huayu.chat.ChatModel`, as a user's would, on
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -20,45 +18,12 @@ from huayu.chat import load_chat
 from huayu.chat.conversation import Conversation
 from huayu.chat.model import ChatModel
 from huayu.checkpoints.atomic import write_text
-from huayu.data import pictograms, world
-from huayu.data.dialogues import WEIGHTS, Turn, dialogue
-from huayu.data.scenes import Composed, Sprites, compose
+from huayu.data import pictograms
+from huayu.data.scenes import Sprites
+from huayu.evaluation.plans import ALL, LANGUAGES, SPLITS, Plan, Taught, draw, plans
 from huayu.runtime.language import language_of, say
 
-SIDE = 256  # pixels
-SKILLS = (
-    *("name", "background", "count", "place", "where", "yesno", "list", "category", "edible", "use", "festival"),
-    *("style", "describe"),
-)
-SPLITS = {
-    "train": ("train-eval", "held"),  # training styles; with several things, pairs never seen together
-    "choose": ("choose", "any"),
-    "test": ("test", "any"),
-}
-LANGUAGES = ("zh", "en")
 BATCH = 16
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What a model was taught: the world's first ``things``, and all skills but those that it ``lacks``."""
-
-    things: int = len(world.CONCEPTS)
-    lacks: tuple[str, ...] = ()
-
-    @property
-    def skills(self) -> list[str]:
-        """Those that are asked for."""
-        return [skill for skill in SKILLS if skill not in self.lacks]
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Of all that may come up in a dialogue."""
-        return {skill: weight for skill, weight in WEIGHTS.items() if skill not in self.lacks}
-
-
-ALL = Taught()
-FIRST = Taught(world.FIRST, ("use", "festival", "style"))  # the world's first version
 
 
 @dataclass(frozen=True)
@@ -78,61 +43,7 @@ class Asked:
         return self.answer.strip() == self.truth
 
 
-@dataclass(frozen=True)
-class _Plan:
-    kind: str
-    split: str
-    language: str
-    scene: Composed
-    turns: list[Turn]
-
-
-def _draw(
-    rng: np.random.Generator, sprites: Sprites, kind: str, split: str, language: str, taught: Taught = ALL
-) -> _Plan:
-    """A new scene and a dialogue of one kind about it."""
-    style, pairs = SPLITS[split]
-    single = kind in ("name", "new wording", "outside")
-    weights = {"name": 1.0} if single else taught.weights if kind == "follow-up" else {kind: 1.0}
-    if kind == "no answer":
-        weights = {"unknown": 1.0}
-    while True:
-        count = 1 if single or (kind == "follow-up" and rng.random() < 0.5) else None
-        held = pairs if count is None else "any" if pairs == "any" else "train"
-        outside = 1.0 if kind == "outside" else 0.0
-        scene = compose(rng, sprites, size=SIDE, split=style, pairs=held, count=count, outside=outside)  # type: ignore[arg-type]
-        wordings = "held" if kind == "new wording" else "train"
-        try:
-            turns = dialogue(
-                rng,
-                scene.scene,
-                language=language,
-                weights=weights,
-                max_turns=3 if kind == "follow-up" else 1,
-                wordings=wordings,  # type: ignore[arg-type]
-                things=taught.things,
-            )
-        except ValueError:  # this scene does not allow the skill
-            continue
-        if kind != "follow-up" or len(turns) > 1:
-            return _Plan(kind, split, language, scene, turns)
-
-
-def plans(sprites: Sprites, limit: int, seed: int = 20, taught: Taught = ALL) -> Iterator[_Plan]:
-    """All scenes and questions of the task, the same for every model that was taught the same."""
-    sprites = sprites.known(taught.things)
-    for split in SPLITS:
-        kinds = [*taught.skills, "new wording", "follow-up", "outside", "no answer"]
-        for kind in kinds:
-            if kind == "style" and split != "train":  # only the styles of training have names
-                continue
-            for language in LANGUAGES:
-                rng = np.random.default_rng([seed, *map(ord, split + kind + language)])
-                for _ in range(limit):
-                    yield _draw(rng, sprites, kind, split, language, taught)
-
-
-def ask(chat: ChatModel, group: list[_Plan]) -> list[Asked]:
+def ask(chat: ChatModel, group: list[Plan]) -> list[Asked]:
     """Hold the dialogues of a group side by side; each goes on from the model's own answers."""
     asked: list[Asked] = []
     conversations: list[Conversation | None] = [None] * len(group)
@@ -140,7 +51,7 @@ def ask(chat: ChatModel, group: list[_Plan]) -> list[Asked]:
         rows = [i for i, plan in enumerate(group) if number < len(plan.turns)]
         requests = [
             (
-                Image.fromarray(group[i].scene.pixels) if number == 0 else None,
+                group[i].images if number == 0 else None,
                 group[i].turns[number].question,
                 conversations[i],
             )
@@ -208,7 +119,7 @@ def dialogues(chat: ChatModel, sprites: Sprites, count: int = 20, taught: Taught
     text = ""
     for number in range(1, count + 1):
         split = ("train", "test")[number % 2]
-        plan = _draw(
+        plan = draw(
             rng, sprites, "outside" if number % 7 == 0 else "follow-up", split, LANGUAGES[number // 2 % 2], taught
         )
         text += f"**{number}.** ({split})\n"
@@ -226,7 +137,7 @@ def evaluate(
     sprites = Sprites.load(pictograms.pack())
     chat = load_chat(model)
     console = Console()
-    group: list[_Plan] = []
+    group: list[Plan] = []
     asked: list[Asked] = []
     for plan in track(list(plans(sprites, limit, taught=taught)), console=Console(stderr=True)):
         group.append(plan)

@@ -23,6 +23,7 @@ class Family(Protocol):
 
     file: Path  # of the vocabulary
     linear_projector: bool  # what the language model reads is a linear image of the queries' states
+    most_pictures: int  # that a row can be about
 
     def __init__(self, vocabulary: str) -> None:
         """``vocabulary``: its file, made there when it is first needed and there is none."""
@@ -36,8 +37,8 @@ class Family(Protocol):
     def encode(self, text: str) -> list[int]:
         """Ids of a text that stands within another; an English word begins with its space."""
 
-    def row(self, turns: Sequence[Turn], last: int, picture: bool) -> Any:
-        """A row that asks turn ``last`` after the turns before it; it has ``input_ids``."""
+    def row(self, turns: Sequence[Turn], last: int, pictures: int) -> Any:
+        """A row about so many pictures that asks turn ``last`` after the turns before it; it has ``input_ids``."""
 
     def collate(self, rows: Sequence[Any]) -> Batch:
         """Rows padded on the right, as :meth:`read` takes them: ``input_ids``, ``attention_mask``, ``is_context``,
@@ -74,8 +75,11 @@ class Family(Protocol):
         """Write the model as users open it."""
 
 
-def open_family(name: str, vocabulary: str = "") -> Family:
-    """An eye needs no ``vocabulary``. Raises ModelError for a name that is not among :data:`FAMILIES`."""
+def open_family(name: str, vocabulary: str = "", pictures: int = 1) -> Family:
+    """An eye needs no ``vocabulary``.
+
+    Raises ModelError for a name that is not among :data:`FAMILIES`, and for one whose rows are about fewer pictures.
+    """
     from huayu.training.mini_chat.viscpm import VisCPM
     from huayu.training.mini_chat.visualglm import VisualGLM
 
@@ -83,4 +87,9 @@ def open_family(name: str, vocabulary: str = "") -> Family:
     if name not in makers:
         known = ", ".join(FAMILIES)
         raise ModelError(f"No family {name!r}; there are: {known}.", f"没有名为 {name!r} 的模型族；现有：{known}。")
-    return makers[name](vocabulary)
+    family = makers[name](vocabulary)
+    if family.most_pictures < pictures:
+        raise ModelError(
+            f"{name} looks at one picture: it cannot compare any.", f"{name} 一次只看一张图片，无法比较多张。"
+        )
+    return family

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from huayu.data import world
 from huayu.data.dialogues import Turn, dialogue
 from huayu.data.layouts import OUTSIDE_SHARE
+from huayu.data.pairs import pair_dialogue, partner
 from huayu.data.scenes import Composed, Sprites, compose
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import SIZE, sprites_file
@@ -25,17 +26,20 @@ from huayu.training.mini_chat.families import open_family
 from huayu.training.mini_chat.joined import Joined, export_chat, fit_projector
 from huayu.training.mini_chat.language import BLIND_SHARE
 from huayu.training.mini_chat.reading import Nouns, reading_labels, strangers, words_about_things
+from huayu.training.mini_chat.rows import some_turn
+from huayu.training.mini_chat.scoring import shares
+from huayu.training.mini_chat.telling import numbers
 from huayu.training.mini_chat.vision import sight_loss, tensors_of
 
 _SIGHT = ("pixels", "things", "where", "slots", "background", "style")  # of pictures; all else is of rows
 FIT_BATCHES = 40  # of 64 pictures, from which the projector is fitted
 
-Asked = tuple[int | None, list[Turn], int]  # number of the picture (None: no picture), dialogue, turn that is asked
+Asked = tuple[tuple[int, ...], list[Turn], int]  # numbers of the pictures, dialogue, turn that is asked
 
 
 class JoinStage:
     """``start`` is the export of an earlier join, or empty to start from ``vision`` and ``language``. ``family``,
-    ``vocabulary``, ``things``: as of those.
+    ``vocabulary``, ``things``, ``compare``: as of those.
 
     ``asks``: questions about each picture; ``single``: share of pictures that are made to hold one thing, beside those
     that happen to; ``outside``: share of things that the world has no word for; ``align``, ``sight`` and ``reading``:
@@ -61,6 +65,7 @@ class JoinStage:
         single: float = 0.0,
         outside: float = OUTSIDE_SHARE,
         things: int = len(world.CONCEPTS),
+        compare: float = 0.0,
         weights: dict[str, float] | None = None,
     ) -> None:
         self.seed, self.asks, self.align, self.sight = seed, asks, align, sight
@@ -68,9 +73,9 @@ class JoinStage:
         self.reading, self.train_language = reading, train_language
         self.language_rate, self.single = language_rate, single
         self.outside, self.languages, self.weights = outside, languages, weights
-        self.things = things
+        self.things, self.compare = things, compare
         self.sprites = Sprites.load(sprites_file(data)).known(things)
-        self.family = open_family(family, vocabulary)
+        self.family = open_family(family, vocabulary, 2 if compare else 1)
         self.nouns, self.strangers = Nouns(self.family), strangers(self.family)
 
     def module(self) -> nn.Module:
@@ -94,30 +99,34 @@ class JoinStage:
         rng = np.random.default_rng([self.seed, index % 2**32])
         counts = [1 if rng.random() < self.single else None for _ in range(size)]
         scenes = [compose(rng, self.sprites, size=SIZE, count=count, outside=self.outside) for count in counts]
-        asked: list[Asked] = []
-        for i, composed in enumerate(scenes):
-            for _ in range(self.asks):
-                blind = rng.random() < BLIND_SHARE
-                scene, weights = (None, None) if blind else (composed.scene, self.weights)
-                turns = dialogue(rng, scene, language=self.languages or None, weights=weights, things=self.things)
-                last = int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
-                asked.append((None if blind else i, turns, last))
-        return self.tensors(scenes, asked)
+        return self.tensors(scenes, [self._ask(rng, scenes, i) for i in range(size) for _ in range(self.asks)])
+
+    def _ask(self, rng: np.random.Generator, pictures: list[Composed], number: int) -> Asked:
+        """A dialogue about the picture of this number, or about it and another, or about none."""
+        if self.compare and rng.random() < self.compare:
+            return self._compare(rng, pictures, number)
+        blind = rng.random() < BLIND_SHARE
+        scene, weights = (None, None) if blind else (pictures[number].scene, self.weights)
+        turns = dialogue(rng, scene, language=self.languages or None, weights=weights, things=self.things)
+        return () if blind else (number,), turns, some_turn(rng, turns)
+
+    def _compare(self, rng: np.random.Generator, pictures: list[Composed], number: int) -> Asked:
+        scenes = [picture.scene for picture in pictures]
+        other = partner(rng, scenes, number)
+        turns = pair_dialogue(rng, (scenes[number], scenes[other]), language=self.languages or None, things=self.things)
+        return (number, other), turns, some_turn(rng, turns)
 
     def tensors(self, scenes: list[Composed], asked: list[Asked]) -> Batch:
-        """Pictures with their labels, and the packed questions of all of them, sorted by length."""
-        made = [(self.family.row(turns, last, i is not None), i) for i, turns, last in asked]
-        made.sort(key=lambda row: len(row[0].input_ids))
-        about = [i for _, i in made]
+        """Pictures with their labels, and the packed questions."""
+        about = [numbers for numbers, _, _ in asked]
         pictures = tensors_of(scenes, self.sprites)
-        slots = pictures["slots"].numpy()
-        rows = self.family.collate([row for row, _ in made])
+        rows = self.family.collate([self.family.row(turns, last, len(numbers)) for numbers, turns, last in asked])
         return {
             **pictures,
             **rows,
-            **reading_labels([None if i is None else scenes[i].scene for i in about], [slots[i or 0] for i in about]),
+            **reading_labels([picture.scene for picture in scenes], list(pictures["slots"].numpy()), about),
             **words_about_things(rows, self.nouns, self.strangers),
-            "picture": torch.tensor([i or 0 for i in about]),
+            "pictures": numbers(about),
         }
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -146,16 +155,17 @@ class JoinStage:
             scenes = [compose(rng, self.sprites, size=SIZE, split=split, pairs=pairs) for _ in range(64)]  # type: ignore[arg-type]
             asked: list[Asked] = []
             for i, composed in enumerate(scenes):
+                if self.compare and i % 8 == 0:
+                    asked.append(self._compare(rng, scenes, i))
+                    continue
                 turns = dialogue(rng, composed.scene, weights=self.weights, things=self.things)
-                asked.append((i, turns, int(rng.integers(len(turns)))))
+                asked.append(((i,), turns, int(rng.integers(len(turns)))))
             batch = {name: value.to(device) for name, value in self.tensors(scenes, asked).items()}
             rows = {name: value for name, value in batch.items() if name not in _SIGHT}
             right = module(batch["pixels"], rows, loss_only=False).answer
-            for picture, ok in zip(batch["picture"].tolist(), right.tolist(), strict=True):
-                _, turns, last = asked[picture]
+            for (_, turns, last), ok in zip(asked, right.tolist(), strict=True):
                 figures.setdefault(f"{turns[last].skill}/{turns[last].language}", []).append(ok)
-        every = [ok for group in figures.values() for ok in group]
-        return {"all": sum(every) / len(every), **{k: sum(v) / len(v) for k, v in sorted(figures.items())}}
+        return shares(figures)
 
     def export(self, module: nn.Module, folder: Path) -> None:
         """``joined.pt`` for a later stage, and ``model/``: the chat model in fp16 with its processor."""

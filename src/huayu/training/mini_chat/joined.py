@@ -15,10 +15,9 @@ from torch.nn import functional as F
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import EYE_WIDTH, WORD_WIDTH
 from huayu.training.mini_chat.families import Family
-from huayu.training.mini_chat.language import Reader, SlotWords, tell
+from huayu.training.mini_chat.language import Reader, SlotWords
 from huayu.training.mini_chat.reading import ReadingHeads
-from huayu.training.mini_chat.rows import like_lengths
-from huayu.training.mini_chat.scoring import right_answers
+from huayu.training.mini_chat.telling import tell
 from huayu.training.mini_chat.vision import SightHeads, SlotEye
 
 
@@ -65,18 +64,11 @@ class Joined(nn.Module):
         return self.words(pictures["slots"], pictures["background"], pictures["style"], vectors)
 
     def forward(self, pixels: Tensor, rows: Batch, loss_only: bool = True) -> Told:
-        """``rows["picture"]`` tells which picture each row is about."""
+        """``rows``: as of :func:`tell`."""
         patches, queries = self.family.see(self.chat, pixels)
         seen = self.chat.projector(queries)
-        answers: list[Tensor] = []
-        reading: dict[str, Tensor] = {}
-        for part, share in like_lengths(rows):
-            shown = seen[part.pop("picture")]
-            out, losses = tell(self.family, self.chat.language_model, self.reading, shown, part, loss_only)
-            answers.append(share * out.loss if loss_only else right_answers(out.logits, part["labels"]))
-            for name, loss in losses.items():
-                reading[name] = reading.get(name, 0) + share * loss
-        return Told(torch.stack(answers).sum() if loss_only else torch.cat(answers), reading, seen, patches, queries)
+        told = tell(self.family, self.chat.language_model, self.reading, seen, rows, loss_only)
+        return Told(*told, seen, patches, queries)
 
 
 @torch.no_grad()

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from huayu.data import world
 from huayu.data.art_styles import STYLES
 from huayu.data.dialogues import Turn, dialogue
+from huayu.data.pairs import pair_dialogue, partner
 from huayu.data.scenes import Scene, Sprites, draw_scene, oracle_slots
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import (
@@ -22,20 +23,23 @@ from huayu.training.mini_chat.architecture import (
     NUM_BACKGROUNDS,
     NUM_CLASSES,
     NUM_QUERIES,
-    NUM_SLOTS,
     NUM_STYLES,
     WORD_WIDTH,
     sprites_file,
 )
 from huayu.training.mini_chat.families import Family, open_family
-from huayu.training.mini_chat.reading import LABELS, Nouns, ReadingHeads, reading_labels, strangers, words_about_things
-from huayu.training.mini_chat.rows import disturb, like_lengths, style_ids
-from huayu.training.mini_chat.scoring import right_answers
+from huayu.training.mini_chat.reading import Nouns, ReadingHeads, reading_labels, strangers, words_about_things
+from huayu.training.mini_chat.rows import disturb, some_turn, style_ids
+from huayu.training.mini_chat.scoring import shares
+from huayu.training.mini_chat.telling import numbers, tell
 
 NAME_SCALE = 2.0  # makes the mean of a few embeddings about as long as one of them
 BLIND_SHARE = 0.04  # of dialogues are held without a picture
 
-Sample = tuple[Scene | None, Sequence[Turn], int]  # what is seen, what is said, which turn is asked
+POOL = 12  # scenes of which two are compared
+
+Sample = tuple[Sequence[Scene], Sequence[Turn], int]  # what is seen, what is said, which turn is asked
+_SEEN = ("slots", "background", "style")  # of scenes; all else is of rows
 
 
 class SlotWords(nn.Module):
@@ -95,25 +99,12 @@ class Reader(nn.Module):
         self.words = SlotWords(WORD_WIDTH, family)
         self.reading = ReadingHeads(WORD_WIDTH)
 
-    def forward(
-        self, slots: Tensor, background: Tensor, style: Tensor, loss_only: bool = True, **rows: Tensor
-    ) -> tuple[Any, dict[str, Tensor]]:
-        """The language model's output for rows whose picture tokens are the slots' words, and losses of reading."""
-        seen = self.words(slots, background, style, self.family.word_vectors(self.language_model))
+    def forward(self, batch: Batch, loss_only: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """:func:`tell` about the words of the slots."""
+        vectors = self.family.word_vectors(self.language_model)
+        seen = self.words(batch["slots"], batch["background"], batch["style"], vectors)
+        rows = {name: value for name, value in batch.items() if name not in _SEEN}
         return tell(self.family, self.language_model, self.reading, seen, rows, loss_only)
-
-
-def tell(
-    family: Family, model: nn.Module, reading: ReadingHeads, seen: Tensor, rows: Batch, loss_only: bool
-) -> tuple[Any, dict[str, Tensor]]:
-    """The language model's output for rows that read ``seen`` (B, Q, D) in their picture, and losses of reading."""
-    rows = dict(rows)
-    labels = {name: rows.pop(name) for name in LABELS}
-    embeds, index = family.embed(model, rows.pop("input_ids")), rows.pop("image_token_index")
-    place = index.clamp(min=0)[..., None].expand(-1, -1, seen.shape[-1])
-    embeds = torch.where((index >= 0)[..., None], seen.to(embeds.dtype).gather(1, place), embeds)
-    out = family.read(model, embeds, rows, loss_only)
-    return out, reading.losses(out.hidden_states, index, labels)
 
 
 class LanguageStage:
@@ -121,7 +112,8 @@ class LanguageStage:
 
     ``data``: folder of the packed drawings (for their outlines); ``start``: an earlier export to go on from;
     ``reading``: weight of the losses of :class:`ReadingHeads` beside that of the answers; ``family``: of
-    :data:`huayu.training.mini_chat.families.FAMILIES`; ``things``: how many of the world's, the first ones.
+    :data:`huayu.training.mini_chat.families.FAMILIES`; ``things``: how many of the world's, the first ones;
+    ``compare``: share of dialogues about two pictures.
     """
 
     def __init__(
@@ -133,12 +125,13 @@ class LanguageStage:
         start: str = "",
         reading: float = 0.5,
         things: int = len(world.CONCEPTS),
+        compare: float = 0.0,
         weights: dict[str, float] | None = None,
     ) -> None:
         self.seed, self.start, self.reading = seed, start, reading
-        self.things, self.weights = things, weights
+        self.things, self.compare, self.weights = things, compare, weights
         self.sprites = Sprites.load(sprites_file(data)).known(things)
-        self.family = open_family(family, vocabulary)
+        self.family = open_family(family, vocabulary, 2 if compare else 1)
         self.nouns, self.strangers = Nouns(self.family), strangers(self.family)
 
     def module(self) -> nn.Module:
@@ -154,59 +147,59 @@ class LanguageStage:
         return self.tensors(samples, rng)
 
     def _draw(self, rng: np.random.Generator) -> Sample:
+        if self.compare and rng.random() < self.compare:
+            return self._pair(rng, [draw_scene(rng, self.sprites) for _ in range(POOL)])
         scene = None if rng.random() < BLIND_SHARE else draw_scene(rng, self.sprites)
         turns = dialogue(rng, scene, weights=None if scene is None else self.weights, things=self.things)
-        # A dialogue is met at any of its turns, at the first most often.
-        return scene, turns, int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
+        return () if scene is None else (scene,), turns, some_turn(rng, turns)
+
+    def _pair(self, rng: np.random.Generator, pool: list[Scene]) -> Sample:
+        two = (pool[0], pool[partner(rng, pool, 0)])
+        turns = pair_dialogue(rng, two, things=self.things)
+        return two, turns, some_turn(rng, turns)
 
     def tensors(self, samples: Sequence[Sample], rng: np.random.Generator | None) -> Batch:
-        """Rows of (scene or None, dialogue, turn asked); disturbed and sorted by length when ``rng`` is given."""
-        made = [self.family.row(turns, last, scene is not None) for scene, turns, last in samples]
-        if rng is not None:
-            order = sorted(range(len(made)), key=lambda at: len(made[at].input_ids))
-            samples, made = [samples[at] for at in order], [made[at] for at in order]
-        unseen = np.zeros((NUM_SLOTS, NUM_CLASSES), np.float32)
-        true = [unseen if scene is None else oracle_slots(scene, self.sprites, GRID)[0] for scene, _, _ in samples]
-        slots = true if rng is None else [disturb(rng, s) for s in true]
-        rows = self.family.collate(made)
+        """Rows of (scenes, dialogue, turn asked), and what is seen of all scenes; disturbed when ``rng`` is given."""
+        every = [scene for scenes, _, _ in samples for scene in scenes]
+        ends = list(accumulate(len(scenes) for scenes, _, _ in samples))
+        about = [range(end - len(scenes), end) for end, (scenes, _, _) in zip(ends, samples, strict=True)]
+        true = [oracle_slots(scene, self.sprites, GRID)[0] for scene in every]
+        rows = self.family.collate([self.family.row(turns, last, len(scenes)) for scenes, turns, last in samples])
         return {
             **rows,
-            **reading_labels([scene for scene, _, _ in samples], true),
+            **reading_labels(every, true, about),
             **words_about_things(rows, self.nouns, self.strangers),
-            "slots": torch.from_numpy(np.stack(slots)),
-            "background": torch.tensor([scene.background if scene else 0 for scene, _, _ in samples]),
-            "style": style_ids([scene for scene, _, _ in samples]),
+            "pictures": numbers(about),
+            "slots": torch.from_numpy(np.stack(true if rng is None else [disturb(rng, s) for s in true])),
+            "background": torch.tensor([scene.background for scene in every]),
+            "style": style_ids(every),
         }
 
     def loss(self, module: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        total = torch.zeros(())
-        parts: dict[str, Tensor] = {}
-        for part, share in like_lengths(batch):
-            out, reading = module(**part)
-            total = total + share * out.loss
-            for name, value in reading.items():
-                parts[name] = parts.get(name, 0) + share * value
-        return total + self.reading * sum(parts.values()), {"answer": total, **parts}
+        answer, reading = module(batch)
+        return answer + self.reading * sum(reading.values()), {"answer": answer, **reading}
 
     def evaluate(self, module: nn.Module) -> Mapping[str, float]:
         """Exact whole answers by skill and language, on held pairs and undisturbed slots."""
         rng = np.random.default_rng(77)
-        samples = []
-        for i in range(768):
-            scene = draw_scene(rng, self.sprites, split="train-eval", pairs="held" if i % 2 else "train")
-            turns = dialogue(rng, scene, weights=self.weights, things=self.things)
-            samples.append((scene, turns, int(rng.integers(len(turns)))))
-        right = []
         device = next(module.parameters()).device
-        for start in range(0, len(samples), 64):
-            batch = self.tensors(samples[start : start + 64], None)
-            batch = {name: value.to(device) for name, value in batch.items()}
-            logits = module(**batch, loss_only=False)[0].logits
-            right += right_answers(logits, batch["labels"]).tolist()
         figures: dict[str, list[bool]] = {}
-        for (_, turns, last), ok in zip(samples, right, strict=True):
-            figures.setdefault(f"{turns[last].skill}/{turns[last].language}", []).append(ok)
-        return {"all": sum(right) / len(right), **{k: sum(v) / len(v) for k, v in sorted(figures.items())}}
+        for _ in range(12):
+            scenes = [
+                draw_scene(rng, self.sprites, split="train-eval", pairs="held" if i % 2 else "train") for i in range(64)
+            ]
+            samples: list[Sample] = []
+            for i, scene in enumerate(scenes):
+                if self.compare and i % 8 == 0:
+                    samples.append(self._pair(rng, scenes[i:] + scenes[:i]))
+                    continue
+                turns = dialogue(rng, scene, weights=self.weights, things=self.things)
+                samples.append(((scene,), turns, int(rng.integers(len(turns)))))
+            batch = {name: value.to(device) for name, value in self.tensors(samples, None).items()}
+            right = module(batch, loss_only=False)[0].tolist()
+            for (_, turns, last), ok in zip(samples, right, strict=True):
+                figures.setdefault(f"{turns[last].skill}/{turns[last].language}", []).append(ok)
+        return shares(figures)
 
     def export(self, module: nn.Module, folder: Path) -> None:
         torch.save(module.state_dict(), folder / "language.pt")

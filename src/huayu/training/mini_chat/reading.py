@@ -26,7 +26,7 @@ from huayu.training.mini_chat.families import Family
 from huayu.training.mini_chat.rows import style_ids
 
 SHOWN = 0.12  # share of a slot from which on it shows a thing
-LABELS = ("mention", "naming", "asked", "first", "order", "sides", "shares", "ground", "art")
+LABELS = ("mention", "naming", "asked", "first", "alone", "order", "sides", "shares", "ground", "art")
 IGNORED = -100
 
 
@@ -47,8 +47,8 @@ class ReadingHeads(nn.Module):
     def losses(self, states: Sequence[Tensor], index: Tensor, labels: Batch) -> dict[str, Tensor]:
         """``states``: of the embeddings and each block (B, T, D); ``index`` (B, T): the slot of a token, else -1."""
         middle, late = (F.rms_norm(states[i].float(), states[i].shape[-1:]) for i in (len(states) // 2, -2))
-        is_slot = (index >= 0) & (index < NUM_SLOTS)
-        seen = is_slot.any(1)
+        seen = labels["alone"]
+        is_slot = (index >= 0) & (index < NUM_SLOTS) & seen[:, None]
         slots = middle[is_slot].view(-1, NUM_SLOTS, middle.shape[-1])
         order, sides = labels["order"][seen], labels["sides"][seen]
         shown = order != IGNORED
@@ -150,24 +150,25 @@ def strangers(family: Family) -> Tensor:
     return unnamed
 
 
-def reading_labels(scenes: Sequence[Scene | None], shares: Sequence[np.ndarray]) -> Batch:
-    """For rows about these scenes, with true slots (S, C) each: order (B, S), sides (B, S, 4), shares (B, S, C),
-    ground and art (B,)."""
+def reading_labels(scenes: Sequence[Scene], shares: Sequence[np.ndarray], about: Sequence[Sequence[int]]) -> Batch:
+    """For rows ``about`` none, one or two of the scenes, by number, with true slots (S, C) each: alone (B,), whether it
+    is one, and of that one order (B, S), sides (B, S, 4), shares (B, S, C), ground and art (B,)."""
     order = np.full((len(scenes), NUM_SLOTS), IGNORED)
     sides = np.zeros((len(scenes), NUM_SLOTS, len(SIDES)), np.float32)
     for i, (scene, slots) in enumerate(zip(scenes, shares, strict=True)):
-        if scene is None:
-            continue
         outermost = [extreme(scene, side) for side in SIDES]
         for number, thing in enumerate(scene.things):
             column = thing.concept + 1 if thing.concept >= 0 else slots.shape[1] - 1
             cells = (slots[:, column] > SHOWN) & (slots[:, 1:].argmax(1) == column - 1)
             order[i, cells] = number
             sides[i, cells] = [thing == other for other in outermost]
-    return {
+    of_scenes = {
         "order": torch.from_numpy(order),
         "sides": torch.from_numpy(sides),
         "shares": torch.from_numpy(np.stack(shares)),
-        "ground": torch.tensor([scene.background if scene else 0 for scene in scenes]),
+        "ground": torch.tensor([scene.background for scene in scenes]),
         "art": style_ids(scenes),
     }
+    first = torch.tensor([row[0] if len(row) else 0 for row in about])
+    alone = torch.tensor([len(row) == 1 for row in about])
+    return {"alone": alone, **{name: value[first] for name, value in of_scenes.items()}}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from huayu.data.art_styles import common_style
+from huayu.data.dialogues import Turn
 from huayu.data.scenes import Scene
 from huayu.training.loop import Batch
 
@@ -43,9 +44,14 @@ def like_lengths(batch: Batch, rows: int = 16) -> Iterator[tuple[Batch, Tensor]]
         yield part, (part["labels"] != -100).sum() / labels
 
 
-def style_ids(scenes: Sequence[Scene | None]) -> Tensor:
+def some_turn(rng: np.random.Generator, turns: Sequence[Turn]) -> int:
+    """A dialogue is met at any of its turns, at the first most often."""
+    return int(rng.integers(len(turns))) if rng.random() < 0.6 else 0
+
+
+def style_ids(scenes: Sequence[Scene]) -> Tensor:
     """(N,): 1 + the art style in which all of a scene is drawn, 0 where it has no name."""
-    styles = [None if scene is None else common_style(scene) for scene in scenes]
+    styles = [common_style(scene) for scene in scenes]
     return torch.tensor([0 if style is None else 1 + style for style in styles])
 
 

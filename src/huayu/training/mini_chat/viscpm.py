@@ -56,6 +56,7 @@ class VisCPM:
     """See :class:`huayu.training.mini_chat.families.Family`."""
 
     linear_projector = False
+    most_pictures = 2
 
     def __init__(self, vocabulary: str) -> None:
         self.file = Path(vocabulary)
@@ -77,10 +78,12 @@ class VisCPM:
     def encode(self, text: str) -> list[int]:
         return list(self.vocabulary.encode(text)[0])
 
-    def row(self, turns: Sequence[Turn], last: int, picture: bool) -> PackedItem:
-        """Source: spec viscpm §3.4."""
+    def row(self, turns: Sequence[Turn], last: int, pictures: int) -> PackedItem:
+        """Source: spec viscpm §2.6, 3.4."""
+        slots = "<unk>" * NUM_QUERIES
+        image = slots if pictures == 1 else {str(number + 1): slots for number in range(pictures)}
         item = {
-            **({"image": "<unk>" * NUM_QUERIES} if picture else {}),
+            **({"image": image} if pictures else {}),
             "context": "".join(f"User: {turn.question}\nAI: {turn.answer}\n" for turn in turns[:last]),
             "question": turns[last].question,
             "<ans>": turns[last].answer,

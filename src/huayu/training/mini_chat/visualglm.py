@@ -50,6 +50,7 @@ class VisualGLM:
     """See :class:`huayu.training.mini_chat.families.Family`."""
 
     linear_projector = True
+    most_pictures = 1
 
     def __init__(self, vocabulary: str) -> None:
         self.file = Path(vocabulary)
@@ -72,14 +73,14 @@ class VisualGLM:
         pieces = self.tokenizer.tokenize(text.strip())
         return self.tokenizer.convert_tokens_to_ids(pieces[1:] if pieces[0] == "\u2581" else pieces)
 
-    def row(self, turns: Sequence[Turn], last: int, picture: bool) -> Example:
+    def row(self, turns: Sequence[Turn], last: int, pictures: int) -> Example:
         """Source: spec visualglm §6, 9."""
         return build_example(
             self.tokenizer,
             turns[last].question,
             turns[last].answer,
             history=[(turn.question, turn.answer) for turn in turns[:last]],
-            picture=picture,
+            picture=pictures == 1,
             english=language_of(turns[last].question) == "en",
             image_length=NUM_QUERIES,
             max_source_length=LONGEST,
