@@ -114,7 +114,8 @@ def test_what_is_to_be_read_in_a_scene_is_where_it_stands(drawings: None, family
     assert grid[1, 0] == 0
     assert grid[1, 3] == 1
     assert labels["sides"][0].view(4, 4, 4)[1, 0].tolist() == [1, 0, 0, 0], "leftmost; neither is above the other"
-    assert labels["alone"].tolist() == [True, False, False], "no scene, or two: nothing to read"
+    assert labels["pictures_shown"].tolist() == [1, 0, 2]
+    assert labels["count"][2].tolist() == [1, 1], "two things in each, counted from one"
 
 
 def test_a_name_is_known_by_its_last_words(family: Family) -> None:
@@ -269,12 +270,17 @@ def test_two_pictures_are_packed_as_they_are_asked_about(drawings: None, tmp_pat
 def test_each_row_reads_its_own_pictures(drawings: None, tmp_path: Path) -> None:
     from huayu.training.mini_chat.architecture import NUM_QUERIES
 
-    assert telling.numbers([(), (3,), (2, 1)]).tolist() == [[0, 0], [3, 0], [2, 1]]
+    assert reading.numbers([(), (3,), (2, 1)]).tolist() == [[0, 0], [3, 0], [2, 1]]
     stage = language.LanguageStage(vocabulary=str(tmp_path / "words"), compare=0.5)
     module, batch = stage.module().eval(), stage.batch(1, 24)
     two = batch["image_token_index"].amax(1) == 2 * NUM_QUERIES - 1
     assert 0 < two.sum() < 24
-    assert not (two & batch["alone"]).any()
+    assert (two == (batch["pictures_shown"] == 2)).all()
+    assert torch.equal(batch["ground"][two], batch["background"][batch["pictures"][two]])
+    with torch.no_grad():
+        assert module(batch)[1]["two"] > 1
+        alone = {name: value if name in language._SEEN else value[~two] for name, value in batch.items()}
+        assert module(alone)[1]["two"] == 0, "nothing to tell apart"
     scenes, row = len(batch["slots"]), int(two.nonzero()[0])
     for number in range(scenes):
         changed = {**batch, "slots": batch["slots"].clone()}
@@ -284,6 +290,46 @@ def test_each_row_reads_its_own_pictures(drawings: None, tmp_path: Path) -> None
         with torch.no_grad():
             differs = not torch.equal(module(one)[0], module(same)[0])
         assert differs == (number in batch["pictures"][row]), "one of its pictures, and only they"
+
+
+def test_what_two_pictures_show_is_learned_of_each() -> None:
+    """A head that knows it all has no loss; one that takes the pictures for each other has."""
+    from huayu.training.mini_chat.architecture import NUM_BACKGROUNDS, NUM_CLASSES, NUM_QUERIES, NUM_SLOTS
+
+    torch.manual_seed(0)
+    heads = reading.ReadingHeads(8)
+    index = torch.arange(2 * NUM_QUERIES)[None]
+    states = [torch.zeros(1, 2 * NUM_QUERIES, 8) for _ in range(5)]
+    states[2][0, :NUM_QUERIES, 0], states[2][0, NUM_QUERIES:, 1] = 1, 1
+    states[3][0, 5, 2] = 1
+    labels = {
+        "pictures_shown": torch.tensor([2]),
+        "first": torch.tensor([5]),
+        "asked": torch.zeros(1, 2 * NUM_QUERIES, dtype=torch.long),
+        "shares": torch.zeros(1, 2, NUM_SLOTS, NUM_CLASSES),
+        "ground": torch.tensor([[3, 7]]),
+        "count": torch.tensor([[0, 2]]),
+    }
+    labels["asked"][0, 5], labels["shares"][0, 1, 4, 9] = 9, 1.0  # asked for what the second shows
+    middle, late = (torch.nn.functional.rms_norm(states[i], (8,)) for i in (2, 3))
+    for head in (heads.nth, heads.each):
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    heads.nth.weight.data[0, 0] = heads.nth.weight.data[1, 1] = 20
+    told = heads.each.weight.data[:, 2].view(2, -1)
+    told[0, 0], told[1, 0] = -20, 20
+    told[0, 1 + 3] = told[1, 1 + 7] = told[0, 1 + NUM_BACKGROUNDS] = told[1, 1 + NUM_BACKGROUNDS + 2] = 40
+    assert heads._two(middle, late, index, labels) < 1e-3
+    for name in ("ground", "count", "shares"):
+        swapped = {**labels, name: labels[name].flip(1)}
+        assert heads._two(middle, late, index, swapped) > 10, name
+    assert heads._two(middle, late, (index + NUM_QUERIES) % (2 * NUM_QUERIES), labels) > 10
+
+
+def test_a_language_model_may_have_other_layers(tmp_path: Path) -> None:
+    for name in FAMILIES:
+        model = open_family(name, str(tmp_path / name), layers=2).language_model()
+        assert model.config.num_hidden_layers == len(model.model.layers) == 2
 
 
 def test_an_architecture_of_one_picture_compares_none(drawings: None, tmp_path: Path) -> None:

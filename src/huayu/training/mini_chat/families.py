@@ -16,6 +16,7 @@ from huayu.training.loop import Batch
 
 VOCABULARIES = {"viscpm_chat": "vocab.txt", "visualglm": "ice_text.model"}  # what their files are called
 FAMILIES = tuple(VOCABULARIES)
+LAYERS = 4  # of the language model
 
 
 class Family(Protocol):
@@ -25,8 +26,9 @@ class Family(Protocol):
     linear_projector: bool  # what the language model reads is a linear image of the queries' states
     most_pictures: int  # that a row can be about
 
-    def __init__(self, vocabulary: str) -> None:
-        """``vocabulary``: its file, made there when it is first needed and there is none."""
+    def __init__(self, vocabulary: str, layers: int) -> None:
+        """``vocabulary``: its file, made there when it is first needed and there is none; ``layers``: of the language
+        model."""
 
     def __len__(self) -> int:
         """V."""
@@ -75,7 +77,7 @@ class Family(Protocol):
         """Write the model as users open it."""
 
 
-def open_family(name: str, vocabulary: str = "", pictures: int = 1) -> Family:
+def open_family(name: str, vocabulary: str = "", *, pictures: int = 1, layers: int = LAYERS) -> Family:
     """An eye needs no ``vocabulary``.
 
     Raises ModelError for a name that is not among :data:`FAMILIES`, and for one whose rows are about fewer pictures.
@@ -87,7 +89,7 @@ def open_family(name: str, vocabulary: str = "", pictures: int = 1) -> Family:
     if name not in makers:
         known = ", ".join(FAMILIES)
         raise ModelError(f"No family {name!r}; there are: {known}.", f"没有名为 {name!r} 的模型族；现有：{known}。")
-    family = makers[name](vocabulary)
+    family = makers[name](vocabulary, layers)
     if family.most_pictures < pictures:
         raise ModelError(
             f"{name} looks at one picture: it cannot compare any.", f"{name} 一次只看一张图片，无法比较多张。"

@@ -22,13 +22,12 @@ from huayu.data.pairs import pair_dialogue, partner
 from huayu.data.scenes import Composed, Sprites, compose
 from huayu.training.loop import Batch
 from huayu.training.mini_chat.architecture import SIZE, sprites_file
-from huayu.training.mini_chat.families import open_family
+from huayu.training.mini_chat.families import LAYERS, open_family
 from huayu.training.mini_chat.joined import Joined, export_chat, fit_projector
 from huayu.training.mini_chat.language import BLIND_SHARE
-from huayu.training.mini_chat.reading import Nouns, reading_labels, strangers, words_about_things
+from huayu.training.mini_chat.reading import Nouns, numbers, reading_labels, strangers, words_about_things
 from huayu.training.mini_chat.rows import some_turn
 from huayu.training.mini_chat.scoring import shares
-from huayu.training.mini_chat.telling import numbers
 from huayu.training.mini_chat.vision import sight_loss, tensors_of
 
 _SIGHT = ("pixels", "things", "where", "slots", "background", "style")  # of pictures; all else is of rows
@@ -39,7 +38,7 @@ Asked = tuple[tuple[int, ...], list[Turn], int]  # numbers of the pictures, dial
 
 class JoinStage:
     """``start`` is the export of an earlier join, or empty to start from ``vision`` and ``language``. ``family``,
-    ``vocabulary``, ``things``, ``compare``: as of those.
+    ``vocabulary``, ``things``, ``compare``, ``layers``: as of those.
 
     ``asks``: questions about each picture; ``single``: share of pictures that are made to hold one thing, beside those
     that happen to; ``outside``: share of things that the world has no word for; ``align``, ``sight`` and ``reading``:
@@ -66,6 +65,7 @@ class JoinStage:
         outside: float = OUTSIDE_SHARE,
         things: int = len(world.CONCEPTS),
         compare: float = 0.0,
+        layers: int = LAYERS,
         weights: dict[str, float] | None = None,
     ) -> None:
         self.seed, self.asks, self.align, self.sight = seed, asks, align, sight
@@ -75,7 +75,7 @@ class JoinStage:
         self.outside, self.languages, self.weights = outside, languages, weights
         self.things, self.compare = things, compare
         self.sprites = Sprites.load(sprites_file(data)).known(things)
-        self.family = open_family(family, vocabulary, 2 if compare else 1)
+        self.family = open_family(family, vocabulary, pictures=2 if compare else 1, layers=layers)
         self.nouns, self.strangers = Nouns(self.family), strangers(self.family)
 
     def module(self) -> nn.Module:

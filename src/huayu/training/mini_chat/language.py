@@ -27,11 +27,11 @@ from huayu.training.mini_chat.architecture import (
     WORD_WIDTH,
     sprites_file,
 )
-from huayu.training.mini_chat.families import Family, open_family
-from huayu.training.mini_chat.reading import Nouns, ReadingHeads, reading_labels, strangers, words_about_things
+from huayu.training.mini_chat.families import LAYERS, Family, open_family
+from huayu.training.mini_chat.reading import Nouns, ReadingHeads, numbers, reading_labels, strangers, words_about_things
 from huayu.training.mini_chat.rows import disturb, some_turn, style_ids
 from huayu.training.mini_chat.scoring import shares
-from huayu.training.mini_chat.telling import numbers, tell
+from huayu.training.mini_chat.telling import tell
 
 NAME_SCALE = 2.0  # makes the mean of a few embeddings about as long as one of them
 BLIND_SHARE = 0.04  # of dialogues are held without a picture
@@ -113,7 +113,7 @@ class LanguageStage:
     ``data``: folder of the packed drawings (for their outlines); ``start``: an earlier export to go on from;
     ``reading``: weight of the losses of :class:`ReadingHeads` beside that of the answers; ``family``: of
     :data:`huayu.training.mini_chat.families.FAMILIES`; ``things``: how many of the world's, the first ones;
-    ``compare``: share of dialogues about two pictures.
+    ``compare``: share of dialogues about two pictures; ``layers``: of the language model.
     """
 
     def __init__(
@@ -126,12 +126,13 @@ class LanguageStage:
         reading: float = 0.5,
         things: int = len(world.CONCEPTS),
         compare: float = 0.0,
+        layers: int = LAYERS,
         weights: dict[str, float] | None = None,
     ) -> None:
         self.seed, self.start, self.reading = seed, start, reading
         self.things, self.compare, self.weights = things, compare, weights
         self.sprites = Sprites.load(sprites_file(data)).known(things)
-        self.family = open_family(family, vocabulary, 2 if compare else 1)
+        self.family = open_family(family, vocabulary, pictures=2 if compare else 1, layers=layers)
         self.nouns, self.strangers = Nouns(self.family), strangers(self.family)
 
     def module(self) -> nn.Module:

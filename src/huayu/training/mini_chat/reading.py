@@ -3,7 +3,9 @@
 At each slot: which thing in order it shows, and whether that thing is the outermost to a side. At each noun of a
 question: the slots where such a thing is. At each word of an answer: the slots of the thing that is named next; and
 before its first word, which thing was asked about, whether it is there at all, and the whole's colour and art style.
-Yes and no, sides and lists are then a matter of words; from answers alone a small model finds these late, by chance.
+Of two pictures: at each slot, of which it is; before the answer, whether the thing is there, the colour and the number
+of things, of each. Yes and no, sides and lists are then a matter of words; from answers alone a small model finds these
+late, by chance.
 """
 
 # B rows, T tokens, S slots, C classes, D width
@@ -21,12 +23,12 @@ from huayu.data import world
 from huayu.data.answers import SIDES
 from huayu.data.layouts import MOST_THINGS, Scene, extreme
 from huayu.training.loop import Batch
-from huayu.training.mini_chat.architecture import NUM_BACKGROUNDS, NUM_CLASSES, NUM_SLOTS, NUM_STYLES
+from huayu.training.mini_chat.architecture import NUM_BACKGROUNDS, NUM_CLASSES, NUM_QUERIES, NUM_SLOTS, NUM_STYLES
 from huayu.training.mini_chat.families import Family
 from huayu.training.mini_chat.rows import style_ids
 
 SHOWN = 0.12  # share of a slot from which on it shows a thing
-LABELS = ("mention", "naming", "asked", "first", "alone", "order", "sides", "shares", "ground", "art")
+LABELS = ("mention", "naming", "asked", "first", "pictures_shown", "order", "sides", "shares", "ground", "count", "art")
 IGNORED = -100
 
 
@@ -43,11 +45,13 @@ class ReadingHeads(nn.Module):
         self.which = nn.Linear(width, NUM_CLASSES)
         self.ground = nn.Linear(width, NUM_BACKGROUNDS)
         self.art = nn.Linear(width, NUM_STYLES)
+        self.nth = nn.Linear(width, 2)
+        self.each = nn.Linear(width, 2 * (1 + NUM_BACKGROUNDS + MOST_THINGS))
 
     def losses(self, states: Sequence[Tensor], index: Tensor, labels: Batch) -> dict[str, Tensor]:
         """``states``: of the embeddings and each block (B, T, D); ``index`` (B, T): the slot of a token, else -1."""
         middle, late = (F.rms_norm(states[i].float(), states[i].shape[-1:]) for i in (len(states) // 2, -2))
-        seen = labels["alone"]
+        seen, shares = labels["pictures_shown"] == 1, labels["shares"][:, 0]
         is_slot = (index >= 0) & (index < NUM_SLOTS) & seen[:, None]
         slots = middle[is_slot].view(-1, NUM_SLOTS, middle.shape[-1])
         order, sides = labels["order"][seen], labels["sides"][seen]
@@ -55,18 +59,37 @@ class ReadingHeads(nn.Module):
         return {
             "order": _mean(F.cross_entropy(self.order(slots)[shown], order[shown], reduction="none")),
             "sides": _mean(_binary(self.sides(slots)[shown], sides[shown])),
-            "cells": self._where(self.cells, middle, labels["mention"], labels["shares"], seen),
-            "next": self._where(self.next, late, labels["naming"], labels["shares"], seen),
-            "there": self._whether(late, labels["asked"], labels["shares"], seen),
+            "cells": self._where(self.cells, middle, labels["mention"], shares, seen),
+            "next": self._where(self.next, late, labels["naming"], shares, seen),
+            "there": self._whether(late, labels["asked"], shares, seen),
             "which": self._which(late, labels["asked"]),
             "whole": self._whole(late, labels, seen),
+            "two": self._two(middle, late, index, labels),
         }
 
     def _whole(self, states: Tensor, labels: Batch, seen: Tensor) -> Tensor:
         """Loss of the background and the art style, before an answer's first word."""
         begun = states[seen, labels["first"][seen]]
-        pairs = ((self.ground, labels["ground"]), (self.art, labels["art"]))
+        pairs = ((self.ground, labels["ground"][:, 0]), (self.art, labels["art"]))
         return sum(_mean(F.cross_entropy(head(begun), true[seen], reduction="none")) for head, true in pairs)  # type: ignore[return-value]
+
+    def _two(self, middle: Tensor, late: Tensor, index: Tensor, labels: Batch) -> Tensor:
+        """Loss of what must be told apart where two pictures are shown."""
+        two = labels["pictures_shown"] == 2
+        slots = (index >= 0) & two[:, None]
+        which = F.cross_entropy(self.nth(middle[slots]), index[slots] // NUM_QUERIES, reduction="none")
+        row, first = two.nonzero()[:, 0], labels["first"][two]
+        told = self.each(late[row, first]).unflatten(1, (2, -1))
+        there, ground, count = told.split([1, NUM_BACKGROUNDS, MOST_THINGS], dim=2)
+        asked = labels["asked"][row, first]
+        present = (labels["shares"][row, :, :, asked] > SHOWN).any(2).float()
+        losses = (
+            which,
+            _binary(there[..., 0], present)[asked > 0],
+            F.cross_entropy(ground.flatten(0, 1), labels["ground"][two].flatten(), reduction="none"),
+            F.cross_entropy(count.flatten(0, 1), labels["count"][two].flatten(), reduction="none"),
+        )
+        return sum(map(_mean, losses))  # type: ignore[return-value]
 
     def _whether(self, states: Tensor, asked: Tensor, shares: Tensor, seen: Tensor) -> Tensor:
         """Loss of whether any slot shows what was asked about: ``asked`` (B, T) classes, 0 for none."""
@@ -151,8 +174,11 @@ def strangers(family: Family) -> Tensor:
 
 
 def reading_labels(scenes: Sequence[Scene], shares: Sequence[np.ndarray], about: Sequence[Sequence[int]]) -> Batch:
-    """For rows ``about`` none, one or two of the scenes, by number, with true slots (S, C) each: alone (B,), whether it
-    is one, and of that one order (B, S), sides (B, S, 4), shares (B, S, C), ground and art (B,)."""
+    """For rows ``about`` none, one or two of the scenes, by number, with true slots (S, C) each.
+
+    How many are shown (B,); shares (B, 2, S, C), ground and count less one (B, 2) of each; of the first order (B, S),
+    sides (B, S, 4) and art (B,).
+    """
     order = np.full((len(scenes), NUM_SLOTS), IGNORED)
     sides = np.zeros((len(scenes), NUM_SLOTS, len(SIDES)), np.float32)
     for i, (scene, slots) in enumerate(zip(scenes, shares, strict=True)):
@@ -162,13 +188,19 @@ def reading_labels(scenes: Sequence[Scene], shares: Sequence[np.ndarray], about:
             cells = (slots[:, column] > SHOWN) & (slots[:, 1:].argmax(1) == column - 1)
             order[i, cells] = number
             sides[i, cells] = [thing == other for other in outermost]
-    of_scenes = {
-        "order": torch.from_numpy(order),
-        "sides": torch.from_numpy(sides),
-        "shares": torch.from_numpy(np.stack(shares)),
-        "ground": torch.tensor([scene.background for scene in scenes]),
-        "art": style_ids(scenes),
+    two = numbers(about)
+    first = two[:, 0]
+    return {
+        "pictures_shown": torch.tensor([len(row) for row in about]),
+        "shares": torch.from_numpy(np.stack(shares))[two],
+        "ground": torch.tensor([scene.background for scene in scenes])[two],
+        "count": torch.tensor([len(scene.things) - 1 for scene in scenes])[two],
+        "order": torch.from_numpy(order)[first],
+        "sides": torch.from_numpy(sides)[first],
+        "art": style_ids(scenes)[first],
     }
-    first = torch.tensor([row[0] if len(row) else 0 for row in about])
-    alone = torch.tensor([len(row) == 1 for row in about])
-    return {"alone": alone, **{name: value[first] for name, value in of_scenes.items()}}
+
+
+def numbers(about: Sequence[Sequence[int]]) -> Tensor:
+    """(B, 2): the pictures of each row, of which it has none, one or two; the rest is never asked for."""
+    return torch.tensor([[*row, 0, 0][:2] for row in about])

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +19,8 @@ def tell(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of the answers, or which rows are right (B,), and losses of reading.
 
-    ``rows["pictures"]`` (B, 2) tells which of ``seen`` (N, Q, D) each row is about: see :func:`numbers`.
+    ``rows["pictures"]`` (B, 2) tells which of ``seen`` (N, Q, D) each row is about; it comes from
+    :func:`huayu.training.mini_chat.reading.numbers`.
     """
     order = rows["attention_mask"].sum(1).argsort()
     answers: list[Tensor] = []
@@ -37,8 +36,3 @@ def tell(
         for name, loss in reading.losses(out.hidden_states, index, labels).items():
             losses[name] = losses.get(name, 0) + share * loss
     return torch.stack(answers).sum() if loss_only else torch.cat(answers)[order.argsort()], losses
-
-
-def numbers(about: Sequence[Sequence[int]]) -> Tensor:
-    """(B, 2): the pictures of each row, of which it has none, one or two; the rest is never asked for."""
-    return torch.tensor([[*row, 0, 0][:2] for row in about])

@@ -58,8 +58,8 @@ class VisCPM:
     linear_projector = False
     most_pictures = 2
 
-    def __init__(self, vocabulary: str) -> None:
-        self.file = Path(vocabulary)
+    def __init__(self, vocabulary: str, layers: int) -> None:
+        self.file, self.layers = Path(vocabulary), layers
 
     @cached_property
     def vocabulary(self) -> BeeVocabulary:
@@ -94,7 +94,7 @@ class VisCPM:
         return collate(rows, self.vocabulary, with_labels=True)
 
     def language_model(self) -> CpmBeeForCausalLM:
-        model = CpmBeeForCausalLM(text_config(len(self)))
+        model = CpmBeeForCausalLM(text_config(len(self), self.layers))
         nn.init.zeros_(model.model.position_bias.weight)
         for layer in model.model.layers:
             nn.init.normal_(layer.attention.o_proj.weight, std=LOUD)
@@ -125,7 +125,7 @@ class VisCPM:
 
     def chat(self) -> VisCPMChatForConditionalGeneration:
         config = VisCPMChatConfig(
-            text_config=text_config(len(self)), vision_config=vision_config(), num_query_tokens=NUM_QUERIES
+            text_config=text_config(len(self), self.layers), vision_config=vision_config(), num_query_tokens=NUM_QUERIES
         )
         chat = VisCPMChatForConditionalGeneration(config)
         scale_rates(chat.language_model)
@@ -164,12 +164,12 @@ def scale_rates(model: CpmBeeForCausalLM) -> None:
             parameter.lr_scale = SCALED_RATE  # type: ignore[attr-defined]
 
 
-def text_config(vocab_size: int) -> CpmBeeConfig:
+def text_config(vocab_size: int, layers: int) -> CpmBeeConfig:
     """Scaled linears start at unit variance."""
     return CpmBeeConfig(
         vocab_size=vocab_size,
         hidden_size=WORD_WIDTH,
-        num_hidden_layers=4,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         head_dim=64,
         intermediate_size=640,

@@ -52,8 +52,8 @@ class VisualGLM:
     linear_projector = True
     most_pictures = 1
 
-    def __init__(self, vocabulary: str) -> None:
-        self.file = Path(vocabulary)
+    def __init__(self, vocabulary: str, layers: int) -> None:
+        self.file, self.layers = Path(vocabulary), layers
 
     @cached_property
     def tokenizer(self) -> ChatGLMTokenizer:
@@ -102,7 +102,7 @@ class VisualGLM:
         }
 
     def language_model(self) -> ChatGLMForCausalLM:
-        model = ChatGLMForCausalLM(text_config(self.tokenizer))
+        model = ChatGLMForCausalLM(text_config(self.tokenizer, self.layers))
         for number, layer in enumerate(model.model.layers):
             layer.attention.o_proj.weight.data.mul_(LOUD)
             if number < 2:  # like attends to like: a noun to the slot of such a thing
@@ -143,7 +143,7 @@ class VisualGLM:
         return patches[:, 1:], states
 
     def chat(self) -> VisualGLMForConditionalGeneration:
-        chat = VisualGLMForConditionalGeneration(whole_config(text_config(self.tokenizer)))
+        chat = VisualGLMForConditionalGeneration(whole_config(text_config(self.tokenizer, self.layers)))
         _tied(chat.language_model)
         return chat
 
@@ -201,12 +201,12 @@ def whole_config(text: ChatGLMConfig) -> VisualGLMConfig:
     )
 
 
-def text_config(tokenizer: ChatGLMTokenizer) -> ChatGLMConfig:
+def text_config(tokenizer: ChatGLMTokenizer, layers: int) -> ChatGLMConfig:
     """Words and slots are about as long as those of CPM-Bee at this size."""
     return ChatGLMConfig(
         vocab_size=tokenizer.vocab_size,
         hidden_size=WORD_WIDTH,
-        num_hidden_layers=4,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         inner_hidden_size=3 * WORD_WIDTH,
         initializer_range=WORD_WIDTH**-0.5,
