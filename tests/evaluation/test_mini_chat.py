@@ -10,7 +10,7 @@ from huayu import evaluation
 from huayu.chat import ChatModel
 from huayu.errors import ModelError
 from huayu.evaluation.mini_chat import Asked, ask, markdown, scores
-from huayu.evaluation.plans import ALL, FIRST, LANGUAGES, SKILLS, SPLITS, plans
+from huayu.evaluation.plans import LANGUAGES, ONE_PICTURE, SKILLS, SPLITS, Taught, plans
 from tests.data.sprites_fixture import some_sprites
 
 
@@ -28,12 +28,14 @@ def test_every_kind_is_asked_in_every_split_and_language() -> None:
 
 
 def test_a_model_is_asked_what_it_was_taught() -> None:
-    made = list(plans(some_sprites(), 1, taught=FIRST))
-    assert {"use", "festival", "style"} <= set(SKILLS)
-    assert all(len(p.pictures) == 1 for p in made), "that architecture looks at one picture"
-    assert not {"use", "festival", "style"} & ({p.kind for p in made} | {t.skill for p in made for t in p.turns})
-    assert "style" not in FIRST.weights
-    assert set(FIRST.weights) < set(ALL.weights)
+    lacks = {"use", "festival", "compare"}
+    made = list(plans(some_sprites(), 1, taught=Taught(60, tuple(lacks))))
+    assert lacks <= set(SKILLS)
+    assert not lacks & ({p.kind for p in made} | {t.skill for p in made for t in p.turns})
+    assert all(thing.concept < 60 for p in made for picture in p.pictures for thing in picture.scene.things)
+    one = list(plans(some_sprites(), 1, taught=ONE_PICTURE))
+    assert all(len(p.pictures) == 1 for p in one), "that architecture looks at one picture"
+    assert {p.kind for p in one} >= lacks - {"compare"}
 
 
 def test_dialogues_go_on_from_the_models_own_answers(tiny_chat: ChatModel) -> None:

@@ -17,7 +17,7 @@ def run(task: str, *, model: str | None = None, limit: int | None = None, output
     if task in _EMBEDDED:
         from huayu.evaluation import mini_chat, plans
 
-        taught = plans.FIRST if task == "mini-glm" else plans.ALL
+        taught = plans.ONE_PICTURE if task == "mini-glm" else plans.ALL
         mini_chat.evaluate(model or _EMBEDDED[task], limit or 100, output, taught)
     elif task == "mini-paint":
         from huayu.evaluation import mini_paint

@@ -47,7 +47,7 @@ class Taught:
 
 
 ALL = Taught()
-FIRST = Taught(world.FIRST, ("use", "festival", "style", COMPARE))  # the world's first version
+ONE_PICTURE = Taught(lacks=(COMPARE,))  # by architectures that look at one picture in a conversation
 
 
 @dataclass(frozen=True)
