@@ -1,4 +1,7 @@
-"""Growth curves of the embedded models: ``python scripts/growth.py`` draws docs/growth.json to docs/images/growth.png.
+"""Growth curves: ``python scripts/growth.py`` draws docs/growth.json.
+
+To docs/images/growth.png, the runs of the embedded models, and to docs/images/growth_sizes.png, equal runs at several
+sizes (``scripts/growth_sizes.py``).
 
 Needs the extra ``train``.
 """
@@ -9,19 +12,23 @@ import json
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PANELS = {"eye": "What the eye sees", "answers": "Answers", "canvas": "The painter's canvas"}
+MODELS = {"eye": "What the eye sees", "answers": "Answers", "canvas": "The painter's canvas"}
+SIZES = {
+    "eye": "The eye: all of three things right",
+    "things": "Answers about ideal slots, by things",
+    "layers": "Answers about ideal slots, by layers",
+}
 
 
-def draw(figures: Path = DOCS / "growth.json", picture: Path = DOCS / "images" / "growth.png") -> Path:
-    """One panel for each part: accuracy against minutes of one core."""
+def draw(curves: dict[str, list[list[float]]], panels: dict[str, str], picture: Path) -> Path:
+    """One panel for each part: accuracy against minutes of one core. Curves are called "part: what"."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    curves = json.loads(figures.read_text("utf-8"))["curves"]
-    fig, axes = plt.subplots(1, len(PANELS), figsize=(13, 5.2), sharey=True)
-    for ax, (part, title) in zip(axes, PANELS.items(), strict=True):
+    fig, axes = plt.subplots(1, len(panels), figsize=(13, 5.2), sharey=True)
+    for ax, (part, title) in zip(axes, panels.items(), strict=True):
         for name, points in curves.items():
             if name.startswith(part + ": "):
                 minutes, shares = zip(*points, strict=True)
@@ -36,4 +43,6 @@ def draw(figures: Path = DOCS / "growth.json", picture: Path = DOCS / "images" /
 
 
 if __name__ == "__main__":
-    print(draw())
+    figures = json.loads((DOCS / "growth.json").read_text("utf-8"))
+    print(draw(figures["curves"], MODELS, DOCS / "images" / "growth.png"))
+    print(draw(figures["sizes"], SIZES, DOCS / "images" / "growth_sizes.png"))

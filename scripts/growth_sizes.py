@@ -1,6 +1,6 @@
 """What more things and more layers cost: ``python scripts/growth_sizes.py`` trains the same stages at several sizes.
 
-About an hour of one core. A run that was stopped goes on; one that is done is not run again. The curves go into
+About forty minutes of one core. A run that was stopped goes on; one that is done is not run again. The curves go into
 docs/growth.json; ``python scripts/growth.py`` draws them. Needs the extra ``train`` and the drawings
 (``python -m huayu.data.pictograms``).
 """
@@ -18,19 +18,21 @@ ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "growth.json"
 EYE, ANSWERS = "recipes/mini_chat/vision.toml", "recipes/mini_glm/language.toml"
 THINGS, LAYERS = (30, 75, 150), (2, 4, 8)
+LENGTH = {EYE: {"steps": 600, "evaluate_every": 150}, ANSWERS: {"steps": 500, "evaluate_every": 125}}
+DONE = {EYE: "vision.pt", ANSWERS: "language.pt"}  # what a run writes at its end
 SEEN = "train-eval/held/3"  # all of three things that training never showed together
 
 
 class Run(NamedTuple):
-    """One size: how it is called in the figures, its recipe and what differs from it."""
+    """One size: its recipe and what differs from it, and in which panels of the picture it stands, by which name."""
 
-    name: str
     recipe: str
     changes: dict[str, int]
+    names: tuple[str, ...]
 
     @property
     def folder(self) -> Path:
-        return Path("runs/growth") / self.name.replace(": ", "_").replace(" ", "_")
+        return Path("runs/growth") / self.names[0].replace(": ", "_").replace(" ", "_")
 
     @property
     def measure(self) -> str:
@@ -38,11 +40,12 @@ class Run(NamedTuple):
 
 
 def runs() -> list[Run]:
-    """All sizes; 150 things at 4 layers stand in two curves and are run once."""
-    eyes = [Run(f"eye: {things} things", EYE, {"things": things}) for things in THINGS]
-    worlds = [Run(f"answers: {things} things", ANSWERS, {"things": things}) for things in THINGS]
-    depths = [Run(f"answers: {layers} layers", ANSWERS, {"layers": layers}) for layers in LAYERS if layers != 4]
-    return eyes + worlds + depths
+    """All sizes; 150 things at 4 layers stand in two panels."""
+    eyes = [Run(EYE, {"things": things}, (f"eye: {things} things",)) for things in THINGS]
+    worlds = [Run(ANSWERS, {"things": things}, (f"things: {things} things",)) for things in THINGS[:-1]]
+    both = Run(ANSWERS, {}, (f"things: {THINGS[-1]} things", "layers: 4 layers"))
+    depths = [Run(ANSWERS, {"layers": layers}, (f"layers: {layers} layers",)) for layers in LAYERS if layers != 4]
+    return [*eyes, *worlds, both, *depths]
 
 
 def curve(run: Run) -> list[list[float]]:
@@ -59,14 +62,12 @@ def main() -> None:
     parser.add_argument("--only", default="", help="those whose name holds this")
     only = parser.parse_args().only
     for run in runs():
-        if only in run.name and not (run.folder / "curves.png").exists():
-            steps = (
-                {"steps": 800, "evaluate_every": 200} if run.recipe == EYE else {"steps": 600, "evaluate_every": 150}
-            )
-            changes = {"output": run.folder, **steps, **run.changes}
+        if only in run.names[0] and not (run.folder / DONE[run.recipe]).exists():
+            changes = {"output": run.folder, **LENGTH[run.recipe], **run.changes}
             train(run.recipe, [f"{key}={value}" for key, value in changes.items()])
     figures = json.loads(FIGURES.read_text("utf-8"))
-    figures["sizes"] = {run.name: curve(run) for run in runs() if (run.folder / "log.jsonl").exists()}
+    there = [run for run in runs() if (run.folder / "log.jsonl").exists()]
+    figures["sizes"] = {name: curve(run) for run in there for name in run.names}
     FIGURES.write_text(lines_of(figures), "utf-8")
 
 
