@@ -118,9 +118,9 @@ class JoinStage:
 
     def tensors(self, scenes: list[Composed], asked: list[Asked]) -> Batch:
         """Pictures with their labels, and the packed questions."""
-        about = [numbers for numbers, _, _ in asked]
+        about = [shown for shown, _, _ in asked]
         pictures = tensors_of(scenes, self.sprites)
-        rows = self.family.collate([self.family.row(turns, last, len(numbers)) for numbers, turns, last in asked])
+        rows = self.family.collate([self.family.row(turns, last, len(shown)) for shown, turns, last in asked])
         return {
             **pictures,
             **rows,
