@@ -202,6 +202,13 @@ def test_only_known_things_are_spoken_of() -> None:
     assert not [name for name in late if re.search(rf"\b{name}\b" if name.isascii() else name, said)]
 
 
+def test_a_world_without_uses_is_not_asked_for_them() -> None:
+    animals = 15  # the world's first things, which nobody uses
+    scene = Scene(0, (Thing(3, 0, -1, 0.5, 0.5, 0.6),))
+    with pytest.raises(ValueError, match="use"):
+        dialogue(np.random.default_rng(0), scene, weights={"use": 1}, things=animals)
+
+
 def test_languages() -> None:
     for _, turns in many(language="zh", times=60):
         assert {t.language for t in turns} == {"zh"}

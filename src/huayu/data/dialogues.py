@@ -194,7 +194,7 @@ class _Maker:
                 return None
         else:
             it = it or (self.focus is not None and self.rng.random() < 0.7)
-        if it and self.focus is None:
+        if (it and self.focus is None) or not (it or self.any_askable(skill)):
             return None
         thing = self.focus if it else self.any_thing()
         concept = thing.concept  # type: ignore[union-attr]
@@ -226,6 +226,10 @@ class _Maker:
             return True
         entry = CONCEPTS[concept]
         return {"edible": entry.edible is not None, "use": entry.key in USES}.get(skill, True)
+
+    def any_askable(self, skill: str) -> bool:
+        """Whether it can be asked of anything that is spoken of."""
+        return any(self.askable(skill, concept) for concept in range(self.asker.things))
 
     @property
     def there(self) -> Scene:
