@@ -220,8 +220,7 @@ def test_a_damaged_adapter_is_refused_and_changes_nothing(
 def test_the_small_model_inside_learns_the_example(tmp_path: Path) -> None:
     """Sixty steps of the README's command: before it never answers the question, after it mostly does.
 
-    Wide bounds: a processor's way to add numbers is a seed as well. When its eye learns, too, it forgets much: 0.53 to
-    0.59 were seen with these weights, 0.06 when the eye stays as it is.
+    Wide bounds: a processor's way to add numbers is a seed as well. Forgotten were 0.19 with these weights.
     """
     keep = {"rehearse": str(EXAMPLE / "rehearse.json"), "keep": str(EXAMPLE / "keep.json")}
     made = stage("huayu-chat-mini", tune_vision=True, **keep)
@@ -230,4 +229,4 @@ def test_the_small_model_inside_learns_the_example(tmp_path: Path) -> None:
     assert report["before"]["held"]["exact"] == 0
     assert report["after"]["learnt"]["exact"] >= 0.6
     assert report["after"]["held"]["exact"] >= 0.3
-    assert report["forgetting"] < 0.75
+    assert report["forgetting"] < 0.4
