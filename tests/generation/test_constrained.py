@@ -55,6 +55,14 @@ def test_the_wish_to_end_closes_what_is_open(vocabulary: ByteVocabulary) -> None
     assert json.loads(endless) == []
 
 
+def test_a_whole_number_ends(vocabulary: ByteVocabulary) -> None:
+    endless = written(vocabulary, {"type": "integer"}, ["7"])
+    assert len(endless) >= 15
+    assert int(endless) < 2**53
+    assert written(vocabulary, {"type": "integer", "maximum": 100}, ["7"]) == "77"
+    assert len(written(vocabulary, {"type": "integer", "enum": [3, 71]}, ["7"])) == 2
+
+
 @pytest.mark.parametrize(
     ("schema", "word"),
     [

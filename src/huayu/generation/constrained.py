@@ -21,6 +21,7 @@ from huayu.runtime.packages import require
 # A small model that may write blanks writes nothing else.
 _GUIDANCE = {"x-guidance": {"whitespace_flexible": False}}
 # Without forcing: tokens are whole characters in some vocabularies, which lack the bytes that would be forced.
+_LARGEST = 2**53 - 1
 _LARK = '%llguidance {{"no_forcing": true}}\nstart: %json {schema}'
 
 
@@ -143,10 +144,15 @@ def _in_characters(text: str | bytes, ids: dict[bytes, int]) -> list[int]:
 
 
 def _closed(schema: Any) -> Any:
-    """The same without names that it does not list, where it leaves that open: a small model would find no end."""
+    """The same without names that it does not list, and with whole numbers in the range that all readers of JSON share
+    (RFC 8259 §6), where it leaves that open: a small model would find no end."""
     if not isinstance(schema, dict) or {"allOf", "anyOf", "oneOf", "$ref"} & set(schema):
         return schema
     schema = dict(schema)
+    if schema.get("type") == "integer" and not {"enum", "const", "multipleOf"} & set(schema):
+        for side, bound in (("Minimum", -_LARGEST), ("Maximum", _LARGEST)):
+            if f"exclusive{side}" not in schema:
+                schema.setdefault(side.lower(), bound)
     if isinstance(schema.get("properties"), dict):
         schema["properties"] = {name: _closed(part) for name, part in schema["properties"].items()}
         if "patternProperties" not in schema and set(schema.get("required", ())) <= set(schema["properties"]):
