@@ -21,13 +21,15 @@ SIZES = {
 
 
 def draw(curves: dict[str, list[list[float]]], panels: dict[str, str], picture: Path) -> Path:
-    """One panel for each part: accuracy against minutes of one core. Curves are called "part: what"."""
+    """One panel for each part that has curves: accuracy against minutes of one core. They are called "part: what"."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    fig, axes = plt.subplots(1, len(panels), figsize=(13, 5.2), sharey=True)
+    panels = {part: title for part, title in panels.items() if any(name.startswith(part + ": ") for name in curves)}
+    fig, row = plt.subplots(1, len(panels), figsize=(13 / 3 * len(panels), 5.2), sharey=True, squeeze=False)
+    axes = row[0]
     for ax, (part, title) in zip(axes, panels.items(), strict=True):
         for name, points in curves.items():
             if name.startswith(part + ": "):
@@ -45,4 +47,5 @@ def draw(curves: dict[str, list[list[float]]], panels: dict[str, str], picture: 
 if __name__ == "__main__":
     figures = json.loads((DOCS / "growth.json").read_text("utf-8"))
     print(draw(figures["curves"], MODELS, DOCS / "images" / "growth.png"))
-    print(draw(figures["sizes"], SIZES, DOCS / "images" / "growth_sizes.png"))
+    if figures.get("sizes"):
+        print(draw(figures["sizes"], SIZES, DOCS / "images" / "growth_sizes.png"))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from huayu.training import main as train
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "growth.json"
@@ -57,14 +57,16 @@ def curve(run: Run) -> list[list[float]]:
 
 
 def main() -> None:
-    """Run what is missing of the chosen ones, and write the curves of all that are there."""
+    """Run what is missing of the chosen ones, each in a process whose minutes are its own, and write the curves of all
+    that are there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="those whose name holds this")
     only = parser.parse_args().only
     for run in runs():
         if only in run.names[0] and not (run.folder / DONE[run.recipe]).exists():
             changes = {"output": run.folder, **LENGTH[run.recipe], **run.changes}
-            train(run.recipe, [f"{key}={value}" for key, value in changes.items()])
+            settings = [f"{key}={value}" for key, value in changes.items()]
+            subprocess.run([sys.executable, "-m", "huayu", "train", run.recipe, *settings], check=True)
     figures = json.loads(FIGURES.read_text("utf-8"))
     there = [run for run in runs() if (run.folder / "log.jsonl").exists()]
     figures["sizes"] = {name: curve(run) for run in there for name in run.names}
