@@ -50,7 +50,7 @@ def test_plain_captions_read_as_people_write() -> None:
 
 
 def test_held_pairs_are_a_tenth_and_never_drawn() -> None:
-    count, styles, grounds = world.FIRST, len(art_styles.STYLES), len(world.BACKGROUNDS)
+    count, styles, grounds = len(world.CONCEPTS), len(art_styles.STYLES), len(world.BACKGROUNDS)
     style = np.mean([paintings.held_style(c, s) for c in range(count) for s in range(1, styles)])
     ground = np.mean([paintings.held_background(c, g) for c in range(count) for g in range(1, grounds)])
     assert 0.06 < style < 0.14
@@ -72,7 +72,6 @@ def test_pictures_are_drawings_on_their_colours(monkeypatch: pytest.MonkeyPatch)
     styles = tuple(art_styles.Style((name,), (name,), (name,)) for name in ("plain", "inked"))
     ids = world.concept_ids()
     monkeypatch.setattr(paintings, "STYLES", styles)
-    monkeypatch.setattr(world, "FIRST", 2)
     monkeypatch.setattr(world, "CONCEPTS", tuple(world.CONCEPTS[ids[key]] for key in ("dog", "cat")))
     found = paintings.render(some_sprites())
     assert found.shape == (2, 2, len(world.BACKGROUNDS), paintings.VARIANTS, 64, 64, 3)
@@ -85,7 +84,7 @@ def test_pictures_are_drawings_on_their_colours(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_first_variants_are_of_different_artists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paintings, "STYLES", (art_styles.Style(("plain", "inked"), ("any",), ("any",)),))
-    monkeypatch.setattr(world, "FIRST", 1)
+    monkeypatch.setattr(world, "CONCEPTS", world.CONCEPTS[:1])
     found = paintings.render(some_sprites())[0, 0, 0].astype(int)
     assert np.abs(found[0] - found[1]).max() > 90, "by the two artists"
     assert (found[2:4] == found[:2, :, ::-1]).all(), "then both are mirrored"

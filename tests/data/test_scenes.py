@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from huayu.data import world
+from huayu.data.art_styles import common_style
 from huayu.data.layouts import CELL, Scene, Thing, draw_scene, extreme, in_order, oracle_slots, place, region
 from huayu.data.scenes import compose, paint
 from huayu.data.sprites import silhouette
@@ -181,3 +182,15 @@ def test_silhouettes_are_filled_but_not_outside() -> None:
     filled = silhouette(ring)
     assert filled[4:16, 4:16].min() == 255
     assert filled[:4].max() == filled[:, 16:].max() == 0
+
+
+def test_some_coloured_things_are_redrawn_in_training_and_then_have_no_style() -> None:
+    rng, sprites = np.random.default_rng(11), some_sprites()
+    things = [t for _ in range(200) for t in compose(rng, sprites, size=32).scene.things]
+    coloured = [t.redrawn for t in things if not sprites.ink[t.style]]
+    assert 0.3 < np.mean(coloured) < 0.5
+    assert not any(t.redrawn for t in things if sprites.ink[t.style])
+    assert not any(t.redrawn for _ in range(40) for t in compose(rng, sprites, size=32, split="test").scene.things)
+    plain = Thing(IDS["dog"], 0, 0, 0.5, 0.5, 0.5)
+    assert common_style(Scene(0, (plain,))) is not None
+    assert common_style(Scene(0, (plain._replace(redrawn=True),))) is None

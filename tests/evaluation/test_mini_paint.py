@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from huayu.chat import load_chat
 from huayu.data import art_styles, paintings, world
 from huayu.data.paint_captions import Order
-from huayu.evaluation import mini_paint, scorer
-from tests.data.sprites_fixture import some_sprites
+from huayu.evaluation import mini_paint
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def pictures() -> np.ndarray:
     """Discs of each thing's own colour and size, ringed for each style, on the true backgrounds."""
     rng = np.random.default_rng(0)
     grounds = np.array([colour for _, _, colour in world.BACKGROUNDS], np.uint8)
-    shape = (world.FIRST, len(art_styles.STYLES), len(grounds), paintings.VARIANTS, 64, 64, 3)
+    shape = (len(world.CONCEPTS), len(art_styles.STYLES), len(grounds), paintings.VARIANTS, 64, 64, 3)
     found = np.broadcast_to(grounds[:, None, None, None], shape).copy()
     away = np.hypot(*np.mgrid[-31.5:32, -31.5:32])
     for concept in range(shape[0]):
@@ -46,9 +48,6 @@ def judged(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
         monkeypatch.setattr(mini_paint, "load_paint", lambda *a, **k: SimpleNamespace(paint=paint, name="fake"))
         monkeypatch.setattr(mini_paint.paintings, "load", lambda folder: pictures)
-        monkeypatch.setattr(mini_paint.pictograms, "pack", lambda: tmp_path)
-        monkeypatch.setattr(mini_paint.Sprites, "load", lambda path: some_sprites())
-        monkeypatch.setattr(mini_paint, "trained", lambda sprites, file: scorer.Scorer().eval())
         return mini_paint.evaluate(None, 4, tmp_path / "out")
 
     return run
@@ -68,7 +67,7 @@ def test_a_painter_that_is_right_has_full_marks(judged: Any, tmp_path: Path) -> 
 
 def test_a_painter_that_is_wrong_has_none(judged: Any) -> None:
     grounds = len(world.BACKGROUNDS)
-    figures = judged(lambda o: Order((o.concept + 1) % 120, o.shown[1], (o.shown[2] + 1) % grounds))
+    figures = judged(lambda o: Order((o.concept + 1) % len(world.CONCEPTS), o.shown[1], (o.shown[2] + 1) % grounds))
     for kind, row in figures.items():
         if kind != "real pictures":
             assert row["background"] == 0
@@ -95,9 +94,8 @@ def test_variety_counts_pictures_that_are_new() -> None:
     assert 20 < seen["apart"] < 60
 
 
-def test_the_scorer_learns() -> None:
-    judge = scorer.trained(some_sprites(), None, steps=8)
-    pixels, labels = scorer.real(np.random.default_rng(3), some_sprites(), "train", 24)
-    ranks = judge.ranks(pixels)
-    right = np.mean([label in rank[:5] for rank, label in zip(ranks, labels.tolist(), strict=True)])
-    assert right > 0.3, "chance is 5 of 120"
+def test_the_chat_model_names_what_is_painted() -> None:
+    dog = np.asarray(Image.open(EXAMPLES / "dog.png").convert("RGB"))
+    ids = world.concept_ids()
+    chat = load_chat("huayu-chat-mini", device="cpu")
+    assert mini_paint.named(chat, np.stack([dog, dog]), [ids["dog"], ids["cat"]]) == [True, False]

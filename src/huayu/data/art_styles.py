@@ -43,5 +43,5 @@ def _of_packages() -> tuple[int | None, ...]:
 
 def common_style(scene: Scene) -> int | None:
     """The one style in which all that is there is drawn; None: not one, or none that has a name."""
-    found = {_of_packages()[thing.style] for thing in scene.things}
+    found = {None if thing.redrawn else _of_packages()[thing.style] for thing in scene.things}
     return found.pop() if len(found) == 1 else None

@@ -152,7 +152,6 @@ CONCEPTS: tuple[Concept, ...] = (
     C("bed", "a bed", "床", "张", "furniture", False, "🛏🛌", (), ()),
     C("chair", "a chair", "椅子", "把", "furniture", False, "🪑💺", ("seat",), ("座椅",)),
     C("door", "a door", "门", "扇", "furniture", False, "🚪", (), ("房门",)),
-    # From here on what the embedded painter does not know: see FIRST.
     C("sheep", "a sheep", "羊", "只", "animal", None, "🐑🐏", ("lamb",), ("绵羊", "小羊")),
     C("camel", "a camel", "骆驼", "头", "animal", False, "🐫🐪", (), ()),
     C("fox", "a fox", "狐狸", "只", "animal", False, "🦊", (), ("小狐狸",)),
@@ -184,5 +183,4 @@ CONCEPTS: tuple[Concept, ...] = (
     C("lightning", "a lightning bolt", "闪电", "道", "nature", False, "⚡", ("lightning",), ()),
     C("mapleleaf", "a maple leaf", "枫叶", "片", "plant", False, "🍁", (), ("红叶",)),
 )
-FIRST = 120  # things of the world's first version: all that the embedded painter knows
 PLURAL = frozenset({"grapes", "cherries", "fries", "scissors", "glasses", "noodles", "chopsticks", "headphones"})

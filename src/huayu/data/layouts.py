@@ -22,7 +22,8 @@ OUTSIDE_SHARE = 0.1  # of things
 
 
 class Thing(NamedTuple):
-    """One drawing in a scene. `sprite` is a row of the packed file, -1 when nobody painted it."""
+    """One drawing in a scene. `sprite` is a row of the packed file, -1 when nobody painted it; `redrawn`: its picture
+    was changed so much that it is in no style that has a name."""
 
     concept: int
     style: int
@@ -31,6 +32,7 @@ class Thing(NamedTuple):
     cy: float
     size: float
     flip: bool = False
+    redrawn: bool = False
 
     @property
     def box(self) -> tuple[float, float, float, float]:

@@ -13,7 +13,9 @@ from huayu.data.paintings import WHITE, held_background, held_style
 
 LANGUAGES = ("zh", "en")
 # Other drawings of the concept than the one that is shown, or another colour of it.
-NOT_SHOWN = frozenset({"green apple", "青苹果", "birthday cake", "生日蛋糕", "scooter", "sunglasses", "太阳镜", "礼帽"})
+NOT_SHOWN = frozenset({
+    *("green apple", "青苹果", "spaghetti", "birthday cake", "生日蛋糕", "scooter", "sunglasses", "太阳镜", "礼帽"),
+})  # fmt: skip
 
 ASK = {
     "zh": ("", "", "", "", "画", "画", "请画", "帮我画", "给我画", "来", "我想要", "我要", "生成", "请帮我画", "想看"),
@@ -55,7 +57,7 @@ def draw_order(rng: np.random.Generator) -> Order:
     while True:
         style = None if rng.random() < 0.35 else int(rng.integers(len(STYLES)))
         background = None if rng.random() < 0.35 else int(rng.integers(len(world.BACKGROUNDS)))
-        order = Order(int(rng.integers(world.FIRST)), style, background)
+        order = Order(int(rng.integers(len(world.CONCEPTS))), style, background)
         if not order.held:
             return order
 
@@ -178,7 +180,7 @@ def vocabulary() -> list[str]:
     english: dict[str, None] = {}
     chinese: dict[str, None] = {}
     phrases = {"en": [*ASK["en"], *NICE["en"], *END["en"]], "zh": [*ASK["zh"], *NICE["zh"], *END["zh"]]}
-    for number, entry in enumerate(world.CONCEPTS[: world.FIRST]):
+    for number, entry in enumerate(world.CONCEPTS):
         phrases["en"] += [entry.phrase, *names(number, "en")]
         phrases["zh"] += [entry.measure, *names(number, "zh")]
     for style in STYLES:

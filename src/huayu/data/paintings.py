@@ -3,7 +3,7 @@
 Of each there are variants, between which a seed chooses: as different artists draw it, and mirrored.
 """
 
-# C = world.FIRST concepts, S styles, G background colours, V variants, P side of a picture
+# C concepts, S styles, G background colours, V variants, P side of a picture
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def load(folder: str | Path) -> np.ndarray:
 def render(sprites: Sprites) -> np.ndarray:
     """(C, S, G, V, P, P, 3) uint8: the variants are as each of the style's artists draws it, then these mirrored,
     and again. So the first two differ as much as they can. Raises ValueError when nobody of a style draws a concept."""
-    shape = (world.FIRST, len(STYLES), len(world.BACKGROUNDS), VARIANTS, SIDE, SIDE, 3)
+    shape = (len(world.CONCEPTS), len(STYLES), len(world.BACKGROUNDS), VARIANTS, SIDE, SIDE, 3)
     found = np.empty(shape, np.uint8)
     for concept in range(len(found)):
         for style in range(len(STYLES)):

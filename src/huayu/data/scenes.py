@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 GRID = 8
+REDRAWN_SHARE = 0.4  # of things in training that are drawn by another hand
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -69,7 +70,11 @@ def paint(
         picture *= _gradient(rng, size)
     cover = np.zeros((GRID, GRID), np.int16)
     fraction = np.zeros((GRID, GRID), np.float32)
+    things = []
     for thing in scene.things:
+        if augment and not sprites.ink[thing.style] and rng.random() < REDRAWN_SHARE:
+            thing = thing._replace(redrawn=True)
+        things.append(thing)
         patch, solid, left, top = _thing(rng, sprites, thing, colour, size, augment)
         _blend(picture, patch, left, top)
         part = _cells(solid, left, top, size)
@@ -78,7 +83,8 @@ def paint(
         fraction[mark] = part[mark]
     if augment:
         picture = _finish(rng, picture)
-    return Composed((picture.clip(0, 1) * 255 + 0.5).astype(np.uint8), cover, fraction, scene)
+    pixels = (picture.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    return Composed(pixels, cover, fraction, scene._replace(things=tuple(things)))
 
 
 def _normal(rng: np.random.Generator, scale: float, *shape: int) -> np.ndarray:
@@ -124,8 +130,7 @@ def _thing(
         patch = _inked(rng, patch, ground)
     elif augment:
         patch = _recoloured(rng, patch)
-        if rng.random() < 0.25:
-            patch = _redrawn(rng, patch)
+        patch = _redrawn(rng, patch) if thing.redrawn else patch
     solid = patch[..., 3]
     if (augment and rng.random() < 0.15) or faint(patch, ground):
         patch = outlined(patch, rng.uniform(0.0, 0.25) if ground @ LUMA > 0.4 else rng.uniform(0.75, 1.0))
@@ -148,20 +153,29 @@ def _recoloured(rng: np.random.Generator, patch: np.ndarray) -> np.ndarray:
 
 
 def _redrawn(rng: np.random.Generator, patch: np.ndarray) -> np.ndarray:
-    """The same thing by another hand: in few colours, or as lines on paper."""
+    """The same thing by another hand: in few colours, as lines on paper, or in few colours within dark lines."""
     alpha = patch[..., 3:]
     colour = patch[..., :3] / np.maximum(alpha, 0.05)
-    kind = rng.random()
-    if kind < 0.45:  # posterised
+    flat, lined = ((True, False), (False, True), (True, True))[int(rng.integers(3))]
+    paper = colour
+    if flat:
         steps = int(rng.integers(2, 5))
-        colour = np.round(colour * steps) / steps
-    else:
-        light = colour @ LUMA * alpha[..., 0] + (1 - alpha[..., 0]) * 0.5
-        edge = np.abs(np.diff(light, axis=0, prepend=light[:1])) + np.abs(np.diff(light, axis=1, prepend=light[:, :1]))
-        lines = np.clip((edge * rng.uniform(4, 9) - 0.3), 0, 1)[..., None]
-        paper = rng.uniform(0.75, 1, 3) if kind < 0.75 else colour * 0.5 + 0.5
-        colour = paper * (1 - lines) + rng.uniform(0, 0.25) * lines
-    return np.concatenate([colour * alpha, alpha], 2, dtype=np.float32)
+        paper = np.round(colour * steps) / steps
+    elif rng.random() < 0.5:
+        paper = np.full(3, rng.uniform(0.75, 1, 3))
+    if lined:
+        lines = _lines(colour @ LUMA * alpha[..., 0] + (1 - alpha[..., 0]) * 0.5, rng.uniform(4, 9))
+        lines = (_spread(lines) if rng.random() < 0.5 else lines)[..., None]
+        wash = rng.uniform(0, 0.6)
+        paper = (paper * (1 - wash) + wash) * (1 - lines) + rng.uniform(0, 0.25) * lines
+    patch = np.concatenate([paper * alpha, alpha], 2, dtype=np.float32)
+    return outlined(patch, rng.uniform(0, 0.25)) if lined and rng.random() < 0.5 else patch
+
+
+def _lines(light: np.ndarray, strength: float) -> np.ndarray:
+    """How dark a pen would draw each pixel of (n, n): where the light changes."""
+    edge = np.abs(np.diff(light, axis=0, prepend=light[:1])) + np.abs(np.diff(light, axis=1, prepend=light[:, :1]))
+    return np.clip(edge * strength - 0.3, 0, 1)
 
 
 def _inked(rng: np.random.Generator, patch: np.ndarray, ground: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 
-from huayu.data.concepts import CONCEPTS, FIRST, PLURAL, Concept
+from huayu.data.concepts import CONCEPTS, PLURAL, Concept
 from huayu.data.strangers import OUTSIDE_TEST, OUTSIDE_TRAIN
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "BACKGROUNDS",
     "CATEGORIES",
     "CONCEPTS",
-    "FIRST",
     "GENERIC",
     "OUTSIDE",
     "PLURAL",

@@ -1,6 +1,7 @@
 """Task "mini-paint": does a picture show what was asked for, in both languages, also in new combinations?
 
-Every prompt goes through :class:`huayu.paint.Painter`, as a user's would; the safety checks are off.
+Every prompt goes through :class:`huayu.paint.Painter`, as a user's would; the safety checks are off. One of the judges
+is huayu-chat-mini, which learned from real drawings and never saw a painted one.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from huayu.chat import ChatModel, load_chat
 from huayu.checkpoints.atomic import write_text
-from huayu.data import paintings, pictograms, world
+from huayu.data import answers, paintings, pictograms, world
 from huayu.data.art_styles import STYLES
 from huayu.data.paint_captions import LANGUAGES, Order, caption, plain
-from huayu.data.scenes import Sprites
-from huayu.evaluation.scorer import Scorer, real, trained
 from huayu.evaluation.sheets import sheet, small_sheet
 from huayu.paint import Painter, load_paint
 from huayu.runtime.language import say
@@ -39,7 +40,8 @@ KINDS = {
 }
 SEEDS = 6  # pictures of one prompt that tell how much a seed changes
 APART = 8.0  # mean levels of 255 by which two pictures of one thing are different ones
-COLUMNS = ("nearest top-1", "nearest top-5", "scorer top-1", "scorer top-5", "background", "style")
+COLUMNS = ("nearest top-1", "nearest top-5", "named", "background", "style")
+QUESTION, BATCH = "What is this?", 16
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Asked:
 
 def prompts(limit: int | None = None, seed: int = 31) -> list[Asked]:
     """All prompts of the task, the same for every model; at most ``limit`` of a kind and language."""
-    count, styles, grounds = world.FIRST, len(STYLES), len(world.BACKGROUNDS)
+    count, styles, grounds = len(world.CONCEPTS), len(STYLES), len(world.BACKGROUNDS)
     found = []
     for language in LANGUAGES:
         rng = np.random.default_rng([seed, *map(ord, language)])
@@ -87,7 +89,7 @@ def prompts(limit: int | None = None, seed: int = 31) -> list[Asked]:
 
 def by_seeds(limit: int | None = None) -> list[Asked]:
     """A prompt in each language for every fifth thing, ``SEEDS`` times; of at most ``limit`` things."""
-    orders = [Order(concept, None, None) for concept in range(0, world.FIRST, 5)][:limit]
+    orders = [Order(concept, None, None) for concept in range(0, len(world.CONCEPTS), 5)][:limit]
     return [
         Asked("seeds", language, order, plain(order, language), seed)
         for order in orders
@@ -113,17 +115,24 @@ def background_of(pixels: np.ndarray) -> np.ndarray:
     return np.square(corners[:, None] - colours).sum(-1).argmin(1)
 
 
-def judge(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, scorer: Scorer) -> dict[str, list[bool]]:
+def named(chat: ChatModel, pixels: np.ndarray, concepts: list[int]) -> list[bool]:
+    """Whether the chat model, asked what each of pixels (N, P, P, 3) shows, names that thing."""
+    said = []
+    for start in track(range(0, len(pixels), BATCH), "asking", console=Console(stderr=True)):
+        pictures = [Image.fromarray(picture) for picture in pixels[start : start + BATCH]]
+        said += chat.ask_batch([(picture, QUESTION, None) for picture in pictures], batch_size=BATCH)
+    return [reply.text == answers.name([c], "en") for reply, c in zip(said, concepts, strict=True)]
+
+
+def judge(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, chat: ChatModel) -> dict[str, list[bool]]:
     """What is right about each picture, by column."""
     concepts = [a.order.concept for a in asked]
     near = paintings.nearest(pixels, pictures, [a.order.shown[2] for a in asked])
-    scored = scorer.ranks(pixels)
     alike = paintings.nearest_style(pixels, pictures, [a.order.shown for a in asked])
     return {
         "nearest top-1": [r[0] == c for r, c in zip(near, concepts, strict=True)],
         "nearest top-5": [c in r[:5] for r, c in zip(near, concepts, strict=True)],
-        "scorer top-1": [r[0] == c for r, c in zip(scored, concepts, strict=True)],
-        "scorer top-5": [c in r[:5] for r, c in zip(scored, concepts, strict=True)],
+        "named": named(chat, pixels, concepts),
         "background": [b == a.order.shown[2] for b, a in zip(background_of(pixels).tolist(), asked, strict=True)],
         "style": [s == a.order.shown[1] for s, a in zip(alike, asked, strict=True)],
     }
@@ -163,17 +172,15 @@ def _table(figures: dict[str, dict[str, float]], name: str, seconds: float) -> T
     return table
 
 
-def _real(pictures: np.ndarray, scorer: Scorer, sprites: Sprites) -> tuple[dict[str, float], float]:
-    """What the judges say of the very pictures that were learned; and the scorer on drawings of a style unseen."""
+def _real(pictures: np.ndarray, chat: ChatModel, limit: int | None) -> dict[str, float]:
+    """What the judges say of the very pictures that were learned, at most ``limit`` of them."""
     rng = np.random.default_rng(4)
     orders = [
         Order(c, s, int(rng.integers(len(world.BACKGROUNDS)))) for c in range(len(pictures)) for s in range(len(STYLES))
-    ]
+    ][:limit]
     pixels = np.stack([pictures[order.shown][int(rng.integers(paintings.VARIANTS))] for order in orders])
-    rights = judge(pixels, [Asked("real", "", order, "", 0) for order in orders], pictures, scorer)
-    other, labels = real(rng, sprites, "choose", 500)
-    unseen = np.mean([rank[0] == int(label) for rank, label in zip(scorer.ranks(other), labels, strict=True)])
-    return {"n": len(orders), **{name: float(np.mean(right)) for name, right in rights.items()}}, float(unseen)
+    rights = judge(pixels, [Asked("real", "", order, "", 0) for order in orders], pictures, chat)
+    return {"n": len(orders), **{name: float(np.mean(right)) for name, right in rights.items()}}
 
 
 def _sheets(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, output: Path) -> None:
@@ -188,30 +195,27 @@ def _sheets(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, output
             shown += [(pictures[asked[i].order.shown][0], say("real", "真实"))] if new else []
         sheet(shown).save(output / name)
         rows = [i for i in rows if asked[i].language == ("en" if new else "zh")]
-        small_sheet(pixels[rows[: world.FIRST]], output / "sheets" / name)
+        small_sheet(pixels[rows[: len(world.CONCEPTS)]], output / "sheets" / name)
 
 
 def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[str, dict[str, float]]:
     """Run the task and print its table. ``output`` gets table.json, table.md, pictures.npz and sheets."""
-    sprites = Sprites.load(pictograms.pack()).known(world.FIRST)
     pictures = paintings.load(pictograms.DEFAULT_CACHE)
     painter = load_paint(model, safety=None, device="cpu")
-    scorer = trained(sprites, pictograms.DEFAULT_CACHE / "scorer.pt")
+    chat = load_chat("huayu-chat-mini", safety=None, device="cpu")
     asked = prompts(limit)
     pixels, seconds = painted(painter, asked)
     seeded = by_seeds(limit)
     varied, _ = painted(painter, seeded)
-    rights = judge(pixels, asked, pictures, scorer)
+    rights = judge(pixels, asked, pictures, chat)
     figures: dict[str, dict[str, float]] = {}
     for kind in KINDS:
         for language in LANGUAGES:
             rows = [i for i, a in enumerate(asked) if (a.kind, a.language) == (kind, language)]
             means = {name: float(np.mean([right[i] for i in rows])) for name, right in rights.items()}
             figures[f"{kind} {language}"] = {"n": len(rows), **means}
-    figures["real pictures"], unseen = _real(pictures, scorer, sprites)
+    figures["real pictures"] = _real(pictures, chat, limit)
     Console().print(_table(figures, painter.name, seconds))
-    judged = say(f"scorer on a drawing style it has never seen: {unseen:.0%}", f"评判模型对未见画风：{unseen:.0%}")
-    Console().print(judged)
     seeds = variety(varied)
     of, apart = f"{seeds['different']:.1f}", f"{seeds['apart']:.0f}"
     Console().print(
@@ -222,7 +226,7 @@ def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[
     )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        more = {"seconds": seconds, "scorer_on_unseen_style": unseen, "seeds": seeds}
+        more = {"seconds": seconds, "seeds": seeds}
         write_text(output / "table.json", json.dumps({**figures, **more}, ensure_ascii=False, indent=1))
         write_text(output / "table.md", markdown(figures))
         wrong = [a.prompt for a, right in zip(asked, rights["nearest top-1"], strict=True) if not right]

@@ -15,7 +15,7 @@ from huayu.models.cpm_bee import BeeVocabulary, CpmBeeConfig
 WIDTH = 192  # of the language model and of what the UNet reads
 CHANNELS = 48  # of a latent
 GRID = 8  # latents a side
-HIDDEN = 768  # of the canvas head
+HIDDEN = 1152  # of the canvas head
 DEFAULTS = {"num_inference_steps": 10, "guidance_scale": 1.0, "sizes": [[paintings.SIDE] * 2], "scheduler": "ddim"}
 
 

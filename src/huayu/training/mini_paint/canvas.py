@@ -105,7 +105,7 @@ class Drawn:
 def probes() -> dict[str, list[tuple[Order, str]]]:
     """Fixed orders with captions, by what they test."""
     rng = np.random.default_rng(77)
-    count, grounds = world.FIRST, len(world.BACKGROUNDS)
+    count, grounds = len(world.CONCEPTS), len(world.BACKGROUNDS)
     found: dict[str, list[tuple[Order, str]]] = {}
     for language in ("zh", "en"):
         orders = [Order(c, None, None) for c in range(0, count, 2)]

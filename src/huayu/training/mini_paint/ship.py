@@ -46,7 +46,6 @@ def ship(model: Path, evaluation: Path, card: Path) -> Path:
         "{seconds}": f"{figures['seconds']:.2f} s",
         "{different}": f"{figures['seeds']['different']:.1f}",
         "{apart}": f"{figures['seeds']['apart']:.0f}",
-        "{unseen}": f"{100 * figures['scorer_on_unseen_style']:.0f} %",
     }
     text = card.read_text("utf-8")
     for mark, value in parts.items():
