@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from huayu.data import art_styles, paintings, world
 from huayu.data.paint_captions import Order
-from huayu.models.viscpm_paint import VisCPMPaintPipeline
+from huayu.models.cpm_bee import BeeVocabulary
+from huayu.models.viscpm_paint import CanvasHead, VisCPMPaintPipeline
 from huayu.training.loop import Stage
-from huayu.training.mini_paint import architecture, autoencoder, canvas, denoiser, polish
+from huayu.training.mini_paint import architecture, autoencoder, canvas, denoiser, grow, polish
 
 
 @pytest.fixture
@@ -115,3 +116,32 @@ def test_the_nearest_picture_tells_the_thing(pictures: np.ndarray) -> None:
     ranks = paintings.nearest(seen.clip(0, 255).astype(np.uint8), pictures, [order.shown[2] for order in orders])
     assert [rank[0] for rank in ranks] == [order.concept for order in orders]
     assert all(sorted(rank) == list(range(len(world.CONCEPTS))) for rank in ranks)
+
+
+def test_a_grown_painter_draws_what_it_drew(settings: dict[str, str], tmp_path: Path) -> None:
+    now = architecture.vocabulary_of(settings["vocabulary"])
+    lines = [line for line in now.lines() if line != "狗"]
+    (tmp_path / "old.txt").write_bytes("\n".join(lines).encode())
+    before = BeeVocabulary.from_file(tmp_path / "old.txt")
+    old = canvas.Words(len(before), variants=2)
+    old.canvas = CanvasHead(architecture.WIDTH, architecture.CHANNELS, architecture.GRID, 96, variants=2)
+    new = canvas.Words(len(now), variants=2)
+    new.load_state_dict(grow.grown(new, old.state_dict(), before, now))
+    noise, captions = torch.randn(2, 16), ["a red apple", "一只猫"]
+    drawn, again = (words(noise, **canvas.read(captions, known))[1] for words, known in ((old, before), (new, now)))
+    assert len(now) == len(before) + 1
+    assert torch.allclose(drawn, again, atol=1e-5)
+
+
+def test_a_painter_goes_on_from_words_and_unet_of_others(settings: dict[str, str], tmp_path: Path) -> None:
+    stage = denoiser.DenoiserStage(words="", **settings)
+    first = stage.module().painter
+    torch.nn.init.ones_(first.unet.conv_out.weight)
+    torch.save(first.state_dict(), tmp_path / "painter.pt")
+    other = canvas.Words(len(stage.drawn.vocabulary), variants=2)
+    torch.save(other.state_dict(), tmp_path / "words.pt")
+    settings = {**settings, "start": str(tmp_path / "painter.pt"), "words": str(tmp_path / "words.pt")}
+    second = denoiser.DenoiserStage(**settings).module().painter
+    assert torch.equal(second.unet.conv_out.weight, first.unet.conv_out.weight)
+    assert all(torch.equal(a, b) for a, b in zip(second.words.parameters(), other.parameters(), strict=True))
+    assert set(canvas.words_of(settings["start"])) == set(first.words.state_dict())

@@ -60,6 +60,12 @@ class Words(nn.Module):
         return states, canvas, pooled
 
 
+def words_of(file: str) -> dict[str, Tensor]:
+    """The state of :class:`Words` in what the stage "canvas" or the stage "denoiser" exported."""
+    state = torch.load(file, weights_only=True)
+    return {name.removeprefix("words."): value for name, value in state.items() if not name.startswith("unet.")}
+
+
 def read(captions: Sequence[str], vocabulary: BeeVocabulary) -> Batch:
     """Captions as the published painter packs them. Source: spec viscpm §5.2."""
     return collate([pack({"caption": text, "objects": ""}, vocabulary) for text in captions], vocabulary)
@@ -141,7 +147,7 @@ class CanvasStage:
         torch.manual_seed(self.seed)
         words = Words(len(self.drawn.vocabulary), self.variants)
         if self.start:
-            words.load_state_dict(torch.load(self.start, weights_only=True))
+            words.load_state_dict(words_of(self.start))
         return words
 
     def batch(self, index: int, size: int) -> Batch:

@@ -17,7 +17,7 @@ from huayu.models.cpm_bee import CpmBeeTokenizer
 from huayu.models.viscpm_paint import VisCPMPaintPipeline
 from huayu.training.loop import Batch
 from huayu.training.mini_paint.architecture import DEFAULTS, scheduler, unet
-from huayu.training.mini_paint.canvas import Drawn, Words, probes, read
+from huayu.training.mini_paint.canvas import Drawn, Words, probes, read, words_of
 
 WORDS_RATE = 0.4  # of the learning rate, for what has been learned before
 PADS = 0.1  # of captions show the UNet their pads, as the empty one does beside a longer one
@@ -69,7 +69,8 @@ class Averaged(nn.Module):
 
 
 class DenoiserStage:
-    """Learn to paint. ``words``: what the stage "canvas" exported; ``decay`` of the running average."""
+    """Learn to paint. ``words``: what the stage "canvas" exported, or an earlier painter.pt; ``start``: one whose UNet
+    to go on from; ``decay`` of the running average."""
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class DenoiserStage:
         decay: float = 0.998,
     ) -> None:
         self.seed, self.start, self.decay = seed, start, decay
-        self.words = torch.load(words, weights_only=True) if words else {}
+        self.words = words_of(words) if words else {}
         self.vocabulary = vocabulary
         self.drawn = Drawn(data, vocabulary, autoencoder, len(self.words.get("canvas.variant.weight", ())))
         self.scheduler = scheduler()
@@ -95,7 +96,10 @@ class DenoiserStage:
             words.load_state_dict(self.words)
         painter = Painter(words)
         if self.start:
-            painter.load_state_dict(torch.load(self.start, weights_only=True))
+            state = torch.load(self.start, weights_only=True)
+            painter.unet.load_state_dict(
+                {name.removeprefix("unet."): value for name, value in state.items() if name.startswith("unet.")}
+            )
         for parameter in words.parameters():
             parameter.lr_scale = WORDS_RATE * getattr(parameter, "lr_scale", 1.0)  # type: ignore[attr-defined]
         return Averaged(painter, self.decay)
