@@ -10,7 +10,7 @@ from PIL import Image
 
 from huayu.errors import ImageError, ModelError, PromptError
 from huayu.models.cpm_bee import collate
-from huayu.models.viscpm_paint import SCHEDULERS
+from huayu.models.viscpm_paint import SCHEDULERS, CanvasHead
 from huayu.models.viscpm_paint.conditioning import variant_of
 from huayu.models.viscpm_paint.prompts import pack_prompt
 from tests.models.viscpm_paint import tiny
@@ -221,6 +221,18 @@ def test_guidance_needs_both_texts(painter):
                  paint(painter, "猫", guidance_scale=1))  # fmt: skip
     with pytest.raises(ModelError, match="negative prompt"):
         painter(prompt_embeds=alone, guidance_scale=2)
+
+
+def test_a_canvas_spreads_colours_by_shares_of_its_own():
+    head = CanvasHead(6, 4, 8, hidden_dim=16, grounds=3)
+    states, mask = torch.randn(2, 5, 6), torch.ones(2, 5)
+    plain, pooled = head(states, mask)
+    assert torch.equal(plain, head.layers(pooled).view_as(plain)), "nothing is spread before it is learned"
+    torch.nn.init.normal_(head.shares.bias[:-8])  # zeros in the last row of the third colour
+    added = head(states, mask)[0] - plain
+    assert torch.linalg.matrix_rank(added[0].flatten(1)) == 3
+    assert torch.linalg.matrix_rank(added[0, :, -1]) == 2
+    assert not torch.allclose(added[0], added[1]), "the colours are the text's"
 
 
 def test_an_unknown_scheduler_is_an_error_that_lists_them(painter, canvas_painter):

@@ -54,7 +54,7 @@ def pipeline(folder: Path, canvas: bool = False, seed: int = 0) -> VisCPMPaintPi
             if canvas
             else unet(),
             "vae": vae(),
-            "canvas": CanvasHead(WIDTH, 4, 8, hidden_dim=24, variants=4) if canvas else None,
+            "canvas": CanvasHead(WIDTH, 4, 8, hidden_dim=24, variants=4, grounds=2) if canvas else None,
         }
     prediction = "sample" if canvas else "epsilon"
     scheduler = DPMSolverMultistepScheduler(

@@ -27,11 +27,15 @@ class ConditioningHead(ModelMixin, ConfigMixin):
 class CanvasHead(ModelMixin, ConfigMixin):
     """A rough picture straight from the text, for small models only: the UNet gets it beside the noisy latents.
 
-    With ``variants``, a power of two, it knows so many pictures for a text. The published model has none.
+    With ``variants``, a power of two, it knows so many pictures for a text. With ``grounds``, so many colours that the
+    text names are spread over the picture, each by shares of its own: what lies before a colour need not be learned
+    with every colour anew. The published model has no such head.
     """
 
     @register_to_config
-    def __init__(self, input_dim: int, channels: int, size: int, hidden_dim: int = 768, variants: int = 0) -> None:
+    def __init__(
+        self, input_dim: int, channels: int, size: int, hidden_dim: int = 768, variants: int = 0, grounds: int = 0
+    ) -> None:
         super().__init__()
         if variants:
             self.variant = nn.Embedding(variants, input_dim)
@@ -42,6 +46,13 @@ class CanvasHead(ModelMixin, ConfigMixin):
             nn.GELU(),
             nn.Linear(hidden_dim, channels * size * size),
         )
+        if grounds:
+            self.colours = nn.Sequential(
+                nn.Linear(input_dim, input_dim), nn.GELU(), nn.Linear(input_dim, grounds * channels)
+            )
+            self.shares = nn.Linear(hidden_dim, grounds * size * size)
+            nn.init.zeros_(self.shares.weight)
+            nn.init.zeros_(self.shares.bias)
 
     def forward(self, prompt_embeds: Tensor, mask: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, T, C) and (B, T), true for the prompt's own tokens → canvas (B, channels, S, S), pooled (B, C).
@@ -49,13 +60,18 @@ class CanvasHead(ModelMixin, ConfigMixin):
         ``noise`` (N, …), the first one, chooses the variants; B is a multiple of N. Without it, all are the first.
         """
         weight = mask.to(prompt_embeds.dtype)[..., None]
-        pooled = (prompt_embeds * weight).sum(1) / weight.sum(1).clamp(min=1)
+        text = pooled = (prompt_embeds * weight).sum(1) / weight.sum(1).clamp(min=1)
         if self.config.variants:
             noise = -torch.ones_like(pooled) if noise is None else noise
             chosen = self.variant(variant_of(noise, self.config.variants))
             pooled = pooled + chosen.repeat(len(pooled) // len(chosen), 1)
-        side = self.config.size
-        return self.layers(pooled).view(len(pooled), self.config.channels, side, side), pooled
+        hidden = self.layers[:-1](pooled)
+        picture = self.layers[-1](hidden).view(len(text), self.config.channels, -1)
+        if self.config.grounds:
+            colours = self.colours(text).view(len(text), self.config.grounds, -1)
+            shares = self.shares(hidden).view(len(text), self.config.grounds, -1)
+            picture = picture + colours.transpose(1, 2) @ shares
+        return picture.view(len(text), -1, self.config.size, self.config.size), pooled
 
 
 def variant_of(noise: Tensor, variants: int) -> Tensor:

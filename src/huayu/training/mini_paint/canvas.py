@@ -22,6 +22,7 @@ from huayu.training.loop import Batch
 from huayu.training.mini_paint.architecture import (
     CHANNELS,
     GRID,
+    GROUNDS,
     HIDDEN,
     WIDTH,
     text_config,
@@ -44,7 +45,7 @@ class Words(nn.Module):
         super().__init__()
         self.text_encoder = CpmBeeModel(text_config(vocab_size))
         self.conditioning_head = ConditioningHead(WIDTH, WIDTH)
-        self.canvas = CanvasHead(WIDTH, CHANNELS, GRID, HIDDEN, variants)
+        self.canvas = CanvasHead(WIDTH, CHANNELS, GRID, HIDDEN, variants, GROUNDS)
         nn.init.zeros_(self.text_encoder.position_bias.weight)
         for layer in self.text_encoder.layers:
             nn.init.normal_(layer.attention.o_proj.weight, std=QUIET)
