@@ -16,7 +16,7 @@ from PIL import Image
 
 from huayu.data import pictograms, world
 from huayu.data.art_styles import DEFAULT_STYLE, STYLES
-from huayu.data.scenes import faint, outlined
+from huayu.data.drawing import faint, outlined
 from huayu.data.sprites import Sprites
 
 SIDE = 64

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from huayu.data import world
+from huayu.data.drawing import LUMA, faint, inked, outlined, recoloured, redrawn
 from huayu.data.layouts import OUTSIDE_SHARE, Scene, Thing, draw_scene, fake_scene, oracle_slots
 from huayu.data.sprites import Split, Sprites
 
@@ -28,7 +29,6 @@ __all__ = [
 
 GRID = 8
 REDRAWN_SHARE = 0.4  # of things in training that are drawn by another hand
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Composed(NamedTuple):
@@ -127,97 +127,14 @@ def _thing(
     raw = image.transform((reach, reach), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     patch = np.frombuffer(raw.tobytes(), np.uint8).reshape(reach, reach, 4).astype(np.float32) / 255
     if sprites.ink[thing.style]:
-        patch = _inked(rng, patch, ground)
+        patch = inked(rng, patch, ground)
     elif augment:
-        patch = _recoloured(rng, patch)
-        patch = _redrawn(rng, patch) if thing.redrawn else patch
+        patch = recoloured(rng, patch)
+        patch = redrawn(rng, patch) if thing.redrawn else patch
     solid = patch[..., 3]
     if (augment and rng.random() < 0.15) or faint(patch, ground):
         patch = outlined(patch, rng.uniform(0.0, 0.25) if ground @ LUMA > 0.4 else rng.uniform(0.75, 1.0))
     return patch, solid, left, top
-
-
-def _recoloured(rng: np.random.Generator, patch: np.ndarray) -> np.ndarray:
-    """Other saturation, hue, gain and brightness: one matrix on the premultiplied colour."""
-    grey = 1.0 if rng.random() < 0.08 else rng.uniform(-0.4, 0.45)
-    matrix = (1 - grey) * np.eye(3) + grey * np.outer(LUMA, np.ones(3))
-    if rng.random() < 0.4:
-        angle = rng.normal(0, 0.25)
-        axis = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
-        matrix = matrix @ (np.eye(3) + math.sin(angle) * axis + (1 - math.cos(angle)) * axis @ axis)
-    matrix = (matrix * rng.uniform(0.75, 1.2, 3)).astype(np.float32)
-    shift = np.float32(rng.uniform(-0.1, 0.1))
-    alpha = patch[..., 3:]
-    colour = patch[..., :3] @ matrix + shift * alpha
-    return np.concatenate([np.clip(colour, 0, alpha), alpha], 2)
-
-
-def _redrawn(rng: np.random.Generator, patch: np.ndarray) -> np.ndarray:
-    """The same thing by another hand: in few colours, as lines on paper, or in few colours within dark lines."""
-    alpha = patch[..., 3:]
-    colour = patch[..., :3] / np.maximum(alpha, 0.05)
-    flat, lined = ((True, False), (False, True), (True, True))[int(rng.integers(3))]
-    paper = colour
-    if flat:
-        steps = int(rng.integers(2, 5))
-        paper = np.round(colour * steps) / steps
-    elif rng.random() < 0.5:
-        paper = np.full(3, rng.uniform(0.75, 1, 3))
-    if lined:
-        lines = _lines(colour @ LUMA * alpha[..., 0] + (1 - alpha[..., 0]) * 0.5, rng.uniform(4, 9))
-        lines = (_spread(lines) if rng.random() < 0.5 else lines)[..., None]
-        wash = rng.uniform(0, 0.6)
-        paper = (paper * (1 - wash) + wash) * (1 - lines) + rng.uniform(0, 0.25) * lines
-    patch = np.concatenate([paper * alpha, alpha], 2, dtype=np.float32)
-    return outlined(patch, rng.uniform(0, 0.25)) if lined and rng.random() < 0.5 else patch
-
-
-def _lines(light: np.ndarray, strength: float) -> np.ndarray:
-    """How dark a pen would draw each pixel of (n, n): where the light changes."""
-    edge = np.abs(np.diff(light, axis=0, prepend=light[:1])) + np.abs(np.diff(light, axis=1, prepend=light[:, :1]))
-    return np.clip(edge * strength - 0.3, 0, 1)
-
-
-def _inked(rng: np.random.Generator, patch: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """A drawing in one ink: any colour far from the ground's, on paper of its own or on the ground."""
-    filled, lines = patch[..., :1], patch[..., 3:]
-    bright = float(ground @ LUMA)
-    ink = rng.uniform(0, 0.35, 3) if bright > 0.4 else rng.uniform(0.7, 1, 3)
-    if rng.random() < 0.5:  # on paper the lines must be dark whatever the ground is
-        ink = rng.uniform(0, 0.3, 3)
-        paper = rng.uniform(0.6, 1, 3) if bright <= 0.8 else rng.uniform(0.4, 0.95, 3)
-        colour = filled * (1 - lines) * paper + lines * ink
-        alpha = np.maximum(filled, lines)
-        return np.concatenate([colour, alpha], 2, dtype=np.float32)
-    return np.concatenate([lines * ink, lines], 2, dtype=np.float32)
-
-
-def _spread(mask: np.ndarray) -> np.ndarray:
-    """Each pixel takes the largest of itself and its four neighbours."""
-    out = mask.copy()
-    np.maximum(out[1:], mask[:-1], out=out[1:])
-    np.maximum(out[:-1], mask[1:], out=out[:-1])
-    np.maximum(out[:, 1:], mask[:, :-1], out=out[:, 1:])
-    np.maximum(out[:, :-1], mask[:, 1:], out=out[:, :-1])
-    return out
-
-
-def faint(patch: np.ndarray, ground: np.ndarray) -> bool:
-    """Whether most of the thing's rim has nearly the colour of the ground."""
-    alpha = patch[..., 3]
-    inner = (alpha > 0.6) & (_spread(1 - alpha) > 0.4)
-    rim = patch[inner]
-    if not len(rim):
-        return False
-    distance = np.abs(rim[:, :3] / rim[:, 3:] - ground).max(1)
-    return bool((distance < 0.16).mean() > 0.4)
-
-
-def outlined(patch: np.ndarray, shade: float) -> np.ndarray:
-    """With a thin line of a grey `shade` around it."""
-    around = _spread(patch[..., 3])[..., None]
-    line = np.maximum(around - patch[..., 3:], 0)
-    return np.concatenate([patch[..., :3] + line * shade, patch[..., 3:] + line], 2, dtype=np.float32)
 
 
 def _blend(picture: np.ndarray, patch: np.ndarray, left: int, top: int) -> None:
