@@ -21,8 +21,8 @@ from huayu.runtime.packages import require
 # A small model that may write blanks writes nothing else.
 _GUIDANCE = {"x-guidance": {"whitespace_flexible": False}}
 # Without forcing: tokens are whole characters in some vocabularies, which lack the bytes that would be forced.
-_LARGEST = 2**53 - 1
 _LARK = '%llguidance {{"no_forcing": true}}\nstart: %json {schema}'
+_LARGEST = 2**53 - 1  # of the whole numbers that all readers of JSON share
 
 
 class ByteVocabulary:
