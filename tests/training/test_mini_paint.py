@@ -36,7 +36,7 @@ def settings(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """Where the stages find each other's files; latents are made up, as only their shape matters here."""
     architecture.autoencoder().save_pretrained(tmp_path / "vae")
     made_up = torch.randn(*pictures.shape[:4], 1, 1, 1).expand(-1, -1, -1, -1, architecture.CHANNELS, 8, 8)
-    monkeypatch.setattr(canvas.Drawn, "_encoded", lambda self: made_up)
+    monkeypatch.setattr(canvas.Drawn, "_encoded", lambda self, pictures: made_up)
     return {"vocabulary": str(tmp_path / "vocab.txt"), "autoencoder": str(tmp_path / "vae")}
 
 

@@ -48,17 +48,23 @@ class Order(NamedTuple):
     @property
     def held(self) -> bool:
         """Whether it is never asked for in training."""
-        concept, style, background = self.shown
-        return held_style(concept, style) or held_background(concept, background)
+        concept, style, _ = self.shown
+        return held_style(concept, style) or self.held_on_its_colour
+
+    @property
+    def held_on_its_colour(self) -> bool:
+        """Whether the thing is never shown on this colour."""
+        concept, _, background = self.shown
+        return held_background(concept, background)
 
 
-def draw_order(rng: np.random.Generator) -> Order:
-    """An order that training may show."""
+def draw_order(rng: np.random.Generator, *, imagined: bool = False) -> Order:
+    """An order that training may show; ``imagined``: also those of whose style there are only imagined pictures."""
     while True:
         style = None if rng.random() < 0.35 else int(rng.integers(len(STYLES)))
         background = None if rng.random() < 0.35 else int(rng.integers(len(world.BACKGROUNDS)))
         order = Order(int(rng.integers(len(world.CONCEPTS))), style, background)
-        if not order.held:
+        if not (order.held_on_its_colour if imagined else order.held):
             return order
 
 

@@ -23,6 +23,7 @@ SIDE = 64
 THING = 54  # pixels a side that the thing itself takes
 WHITE = 0  # the background when none is named
 VARIANTS = 8  # of a picture: twice as many as a style may have artists
+IMAGINED = ("concepts", "styles", "ink", "pixels")  # (N,), (N,), (N,), (N, S, S, 4) uint8, premultiplied
 
 
 @cache
@@ -56,12 +57,30 @@ def render(sprites: Sprites) -> np.ndarray:
     for concept in range(len(found)):
         for style in range(len(STYLES)):
             rows = drawings_of(sprites, concept, style)
-            for background, (_, _, colour) in enumerate(world.BACKGROUNDS):
-                drawn = [_on(sprites, row, np.array(colour, np.float32) / 255) for row in rows]
-                pictures = [*drawn, *(picture[:, ::-1] for picture in drawn)]
-                for variant in range(VARIANTS):
-                    found[concept, style, background, variant] = pictures[variant % len(pictures)]
+            drawings = [(sprites.image(row, half=False), sprites.ink[sprites.style[row]]) for row in rows]
+            _fill(found[concept, style], drawings)
     return found
+
+
+def completed(pictures: np.ndarray, file: str | Path) -> np.ndarray:
+    """A copy of ``pictures`` as of :func:`load`, in which the pairs of thing and style that are held back are as the
+    stage "restyle" imagined them in ``file``, who never saw them either."""
+    found = pictures.copy()
+    with np.load(file) as imagined:
+        for concept, style, ink, pixels in zip(*(imagined[name] for name in IMAGINED), strict=True):
+            if not held_style(concept, style):
+                raise ValueError(f"{file} was made for another world")
+            _fill(found[concept, style], [(Image.frombytes("RGBX", pixels.shape[1::-1], pixels.tobytes()), ink)])
+    return found
+
+
+def _fill(pictures: np.ndarray, drawings: list[tuple[Image.Image, bool]]) -> None:
+    """Put a thing's drawings in one style, premultiplied, each with whether it is in ink, into (G, V, P, P, 3)."""
+    for background, (_, _, colour) in enumerate(world.BACKGROUNDS[: len(pictures)]):
+        drawn = [_on(*drawing, np.array(colour, np.float32) / 255) for drawing in drawings]
+        drawn += [picture[:, ::-1] for picture in drawn]
+        for variant in range(pictures.shape[1]):
+            pictures[background, variant] = drawn[variant % len(drawn)]
 
 
 def drawings_of(sprites: Sprites, concept: int, style: int) -> list[int]:
@@ -73,14 +92,14 @@ def drawings_of(sprites: Sprites, concept: int, style: int) -> list[int]:
     return [int(drawn[0]) for drawn in rows if len(drawn)]
 
 
-def _on(sprites: Sprites, row: int, ground: np.ndarray) -> np.ndarray:
+def _on(drawing: Image.Image, ink: bool, ground: np.ndarray) -> np.ndarray:
     """One drawing on a colour (3,) in [0, 1]; ink is dark on light, outlines appear where the rim would vanish."""
-    small = sprites.image(row, half=False).resize((THING, THING), Image.Resampling.BICUBIC)
+    small = drawing.resize((THING, THING), Image.Resampling.BICUBIC)
     patch = np.zeros((SIDE, SIDE, 4), np.float32)
     edge = (SIDE - THING) // 2
     patch[edge : edge + THING, edge : edge + THING] = np.asarray(small, np.float32) / 255
     light = float(ground @ np.array([0.299, 0.587, 0.114], np.float32)) > 0.4
-    if sprites.ink[sprites.style[row]]:
+    if ink:
         patch[..., :3] = patch[..., 3:] * (0.1 if light else 0.95)
     elif faint(patch, ground):
         patch = outlined(patch, 0.45 if light else 0.8)

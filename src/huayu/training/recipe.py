@@ -22,6 +22,7 @@ STAGES = {
     "mini_paint.autoencoder": "huayu.training.mini_paint.autoencoder:AutoencoderStage",
     "mini_paint.canvas": "huayu.training.mini_paint.canvas:CanvasStage",
     "mini_paint.denoiser": "huayu.training.mini_paint.denoiser:DenoiserStage",
+    "mini_paint.restyle": "huayu.training.mini_paint.restyle:RestyleStage",
     "mini_paint.polish": "huayu.training.mini_paint.polish:PolishStage",
 }
 

@@ -73,24 +73,25 @@ def read(captions: Sequence[str], vocabulary: BeeVocabulary) -> Batch:
 
 
 class Drawn:
-    """Every picture with its latents: what captions are drawn for; ``variants`` of each."""
+    """Every picture with its latents: what captions are drawn for; ``variants`` of each. With ``imagined``, a file of
+    the stage "restyle", also the pairs of thing and style that nobody drew for training."""
 
-    def __init__(self, data: str, vocabulary: str, autoencoder: str, variants: int) -> None:
-        self.vocabulary = vocabulary_of(vocabulary)
+    def __init__(self, data: str, vocabulary: str, autoencoder: str, variants: int, imagined: str = "") -> None:
+        self.vocabulary, self.imagined = vocabulary_of(vocabulary), bool(imagined)
         self.pictures = paintings.load(data)[:, :, :, : max(1, variants)]
         self.vae = AutoencoderKL.from_pretrained(autoencoder).to(memory_format=torch.channels_last).eval()
-        self.latents = self._encoded()
+        self.latents = self._encoded(paintings.completed(self.pictures, imagined) if imagined else self.pictures)
 
     @torch.no_grad()
-    def _encoded(self) -> Tensor:
+    def _encoded(self, pictures: np.ndarray) -> Tensor:
         """(concepts, styles, backgrounds, variants, C, H, W) float16."""
-        flat = torch.from_numpy(self.pictures.reshape(-1, *self.pictures.shape[4:]))
+        flat = torch.from_numpy(pictures.reshape(-1, *pictures.shape[4:]))
         latents = torch.cat([self.vae.encode(to_values(part)).latent_dist.mean.half() for part in flat.split(64)])
-        return latents.contiguous().view(*self.pictures.shape[:4], *latents.shape[1:])
+        return latents.contiguous().view(*pictures.shape[:4], *latents.shape[1:])
 
     def batch(self, rng: np.random.Generator, size: int, empty: float = EMPTY) -> tuple[Batch, Tensor, Tensor]:
         """Packed captions, a first noise for each, and the latents that both ask for; these (N, C, H, W)."""
-        orders = [draw_order(rng) for _ in range(size)]
+        orders = [draw_order(rng, imagined=self.imagined) for _ in range(size)]
         texts = []
         for order in orders:
             text = caption(rng, order)
@@ -129,7 +130,7 @@ def probes() -> dict[str, list[tuple[Order, str]]]:
 
 class CanvasStage:
     """Learn the rough picture. ``data``: folder of the packed drawings; ``autoencoder``: folder of the trained one;
-    ``variants`` of each picture that the noise chooses from: 0, 2, 4 or 8."""
+    ``variants`` of each picture that the noise chooses from: 0, 2, 4 or 8; ``imagined``: as of :class:`Drawn`."""
 
     def __init__(
         self,
@@ -139,9 +140,10 @@ class CanvasStage:
         autoencoder: str = "runs/mini_paint/autoencoder/vae",
         start: str = "",
         variants: int = paintings.VARIANTS,
+        imagined: str = "",
     ) -> None:
         self.seed, self.start, self.variants = seed, start, variants
-        self.drawn = Drawn(data, vocabulary, autoencoder, variants)
+        self.drawn = Drawn(data, vocabulary, autoencoder, variants, imagined)
         self.probes = probes()
 
     def module(self) -> nn.Module:

@@ -70,7 +70,7 @@ class Averaged(nn.Module):
 
 class DenoiserStage:
     """Learn to paint. ``words``: what the stage "canvas" exported, or an earlier painter.pt; ``start``: one whose UNet
-    to go on from; ``decay`` of the running average."""
+    to go on from; ``decay`` of the running average; ``imagined``: pictures of the stage "restyle"."""
 
     def __init__(
         self,
@@ -81,11 +81,13 @@ class DenoiserStage:
         words: str = "runs/mini_paint/canvas/words.pt",
         start: str = "",
         decay: float = 0.998,
+        imagined: str = "",
     ) -> None:
         self.seed, self.start, self.decay = seed, start, decay
         self.words = words_of(words) if words else {}
         self.vocabulary = vocabulary
-        self.drawn = Drawn(data, vocabulary, autoencoder, len(self.words.get("canvas.variant.weight", ())))
+        variants = len(self.words.get("canvas.variant.weight", ()))
+        self.drawn = Drawn(data, vocabulary, autoencoder, variants, imagined)
         self.scheduler = scheduler()
         self.probes = probes()
 

@@ -39,7 +39,7 @@ class Decoder(nn.Module):
 
 class PolishStage:
     """Learn to decode painted latents. ``model``: the folder of the pipeline; ``steps_painted`` of the scheduler;
-    ``every``: take only one of so many pictures."""
+    ``every``: take only one of so many pictures; ``imagined``: pictures of the stage "restyle"."""
 
     def __init__(
         self,
@@ -48,13 +48,18 @@ class PolishStage:
         model: str = "runs/mini_paint/denoiser/model",
         steps_painted: int = 4,
         every: int = 1,
+        imagined: str = "",
     ) -> None:
         self.seed = seed
         self.pictures = paintings.load(data)
+        if imagined:
+            self.pictures = paintings.completed(self.pictures, imagined)
         self.pipeline = VisCPMPaintPipeline.from_pretrained(model, dtype=torch.float32)
         self.pipeline.set_progress_bar_config(disable=True)
         where = np.ndindex(*self.pictures.shape[:3])
-        self.orders = [order for order in (Order(*place) for place in where) if not order.held][::every]
+        orders = [Order(*place) for place in where]
+        held = [order.held_on_its_colour if imagined else order.held for order in orders]
+        self.orders = [order for order, no in zip(orders, held, strict=True) if not no][::every]
         sides = (self.pipeline.vae.config.latent_channels, GRID, GRID)
         self.noise = torch.randn(len(self.orders), *sides, generator=torch.Generator().manual_seed(seed))
         self.variants = variant_of(self.noise, self.pipeline.canvas.config.variants).tolist()
