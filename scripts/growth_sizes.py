@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "growth.json"
 EYE, ANSWERS = "recipes/mini_chat/vision.toml", "recipes/mini_glm/language.toml"
@@ -49,10 +51,11 @@ def runs() -> list[Run]:
 
 
 def curve(run: Run) -> list[list[float]]:
-    """[minutes of one core, %] at each evaluation of its log."""
+    """[minutes of one core, %] at each evaluation of its log; between two logged steps the minutes are interpolated."""
     lines = [json.loads(line) for line in (run.folder / "log.jsonl").read_text("utf-8").splitlines()]
-    minutes = {line["step"]: line["cpu_minutes"] for line in lines if "cpu_minutes" in line}
-    found = [(minutes[line["step"]], line["evaluation"][run.measure]) for line in lines if "evaluation" in line]
+    logged = [(line["step"], line["cpu_minutes"]) for line in lines if "cpu_minutes" in line]
+    looks = [(line["step"], line["evaluation"][run.measure]) for line in lines if "evaluation" in line]
+    found = [(float(np.interp(step, *zip(*logged, strict=True))), share) for step, share in looks]
     return [[round(at, 1), round(100 * share, 1)] for at, share in found]
 
 
