@@ -1,7 +1,7 @@
 """What more things and more layers cost: ``python scripts/growth_sizes.py`` trains the same stages at several sizes.
 
-About half an hour of one core. A run that was stopped goes on; one that is done is not run again. The curves go into
-docs/growth.json; ``python scripts/growth.py`` draws them. Needs the extra ``train`` and the drawings
+About an hour and a half of one core. A run that was stopped goes on; one that is done is not run again. The curves
+go into docs/growth.json; ``python scripts/growth.py`` draws them. Needs the extra ``train`` and the drawings
 (``python -m huayu.data.pictograms``).
 """
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "growth.json"
 EYE, ANSWERS = "recipes/mini_chat/vision.toml", "recipes/mini_glm/language.toml"
 THINGS, LAYERS = (30, 75, 150), (1, 2, 4)
-LENGTH = {EYE: {"steps": 600, "evaluate_every": 150}, ANSWERS: {"steps": 500, "evaluate_every": 125}}
+LENGTH = {EYE: {"steps": 600, "evaluate_every": 150}, ANSWERS: {"steps": 1250, "evaluate_every": 250}}
 DONE = {EYE: "vision.pt", ANSWERS: "language.pt"}  # what a run writes at its end
 SEEN = "train-eval/held/3"  # all of three things that training never showed together
 

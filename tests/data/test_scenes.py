@@ -7,8 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from huayu.data import world
+from huayu.data import scenes, world
 from huayu.data.art_styles import common_style
+from huayu.data.drawing import bent
 from huayu.data.layouts import CELL, Scene, Thing, draw_scene, extreme, in_order, oracle_slots, place, region
 from huayu.data.scenes import compose, paint
 from huayu.data.sprites import silhouette
@@ -194,3 +195,29 @@ def test_some_coloured_things_are_redrawn_in_training_and_then_have_no_style() -
     plain = Thing(IDS["dog"], 0, 0, 0.5, 0.5, 0.5)
     assert common_style(Scene(0, (plain,))) is not None
     assert common_style(Scene(0, (plain._replace(redrawn=True),))) is None
+
+
+def test_bent_things_are_moved_a_little_and_stay_whole() -> None:
+    rng = np.random.default_rng(12)
+    disc = np.zeros((60, 60, 4), np.float32)
+    rows, columns = np.mgrid[:60, :60]
+    disc[np.hypot(rows - 30, columns - 30) < 18] = (1, 0.5, 0, 1)
+    bends = [bent(rng, disc) for _ in range(40)]
+    areas = np.array([patch[..., 3].sum() for patch in bends]) / disc[..., 3].sum()
+    assert 0.6 < areas.min() < 0.95 < 1.05 < areas.max() < 1.5
+    far = np.hypot(rows - 30, columns - 30) > 18 + 60 * 0.2
+    for patch in bends:
+        assert patch[30, 30, 3] == 1
+        assert patch[far].max() == 0
+        assert np.abs(patch[..., 1] - patch[..., 3] / 2).max() < 1e-6  # colour and cover move together
+
+
+def test_things_are_bent_in_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(scenes, "bent", lambda rng, patch: calls.append(len(patch)) or patch)
+    rng, sprites = np.random.default_rng(13), some_sprites()
+    for _ in range(40):
+        compose(rng, sprites, size=32, split="test")
+    assert not calls
+    things = sum(len(compose(rng, sprites, size=32).scene.things) for _ in range(100))
+    assert 0.35 * things < len(calls) < 0.65 * things

@@ -52,6 +52,32 @@ def _lines(light: np.ndarray, strength: float) -> np.ndarray:
     return np.clip(edge * strength - 0.3, 0, 1)
 
 
+def bent(rng: np.random.Generator, patch: np.ndarray) -> np.ndarray:
+    """The same thing in other proportions: each pixel is taken from up to a tenth of the side away, and neighbours from
+    nearly the same way, by two slow waves an axis."""
+    n = len(patch)
+    at = np.linspace(0, 1, n, dtype=np.float32)
+    places = []
+    for base in (at[:, None], at[None, :]):
+        shift = np.zeros((n, n), np.float32)
+        for _ in range(2):
+            down, across = rng.uniform(-1, 1, 2)
+            wave = 2 * math.pi * (down * at[:, None] + across * at) + rng.uniform(0, 2 * math.pi)
+            shift += np.float32(rng.uniform(0, 0.05)) * np.sin(wave, dtype=np.float32)
+        places.append(np.clip((base + shift) * (n - 1), 0, n - 1))
+    return _taken(patch, *places)
+
+
+def _taken(patch: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The patch at real-numbered places (n, n), each between its four pixels."""
+    top, left = rows.astype(np.intp), columns.astype(np.intp)
+    below, right = np.minimum(top + 1, len(patch) - 1), np.minimum(left + 1, len(patch) - 1)
+    y, x = (rows - top)[..., None], (columns - left)[..., None]
+    upper = patch[top, left] * (1 - x) + patch[top, right] * x
+    lower = patch[below, left] * (1 - x) + patch[below, right] * x
+    return (upper * (1 - y) + lower * y).astype(np.float32, copy=False)
+
+
 def inked(rng: np.random.Generator, patch: np.ndarray, ground: np.ndarray) -> np.ndarray:
     """A drawing in one ink: any colour far from the ground's, on paper of its own or on the ground."""
     filled, lines = patch[..., :1], patch[..., 3:]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from huayu.data import world
-from huayu.data.drawing import LUMA, faint, inked, outlined, recoloured, redrawn
+from huayu.data.drawing import LUMA, bent, faint, inked, outlined, recoloured, redrawn
 from huayu.data.layouts import OUTSIDE_SHARE, Scene, Thing, draw_scene, fake_scene, oracle_slots
 from huayu.data.sprites import Split, Sprites
 
@@ -29,6 +29,7 @@ __all__ = [
 
 GRID = 8
 REDRAWN_SHARE = 0.4  # of things in training that are drawn by another hand
+BENT_SHARE = 0.5  # of things in training that have other proportions
 
 
 class Composed(NamedTuple):
@@ -126,6 +127,8 @@ def _thing(
     )
     raw = image.transform((reach, reach), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     patch = np.frombuffer(raw.tobytes(), np.uint8).reshape(reach, reach, 4).astype(np.float32) / 255
+    if augment and rng.random() < BENT_SHARE:
+        patch = bent(rng, patch)
     if sprites.ink[thing.style]:
         patch = inked(rng, patch, ground)
     elif augment:
