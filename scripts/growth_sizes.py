@@ -46,7 +46,7 @@ def runs() -> list[Run]:
     eyes = [Run(EYE, {"things": things}, (f"eye: {things} things",)) for things in THINGS]
     worlds = [Run(ANSWERS, {"things": things}, (f"things: {things} things",)) for things in THINGS[:-1]]
     both = Run(ANSWERS, {}, (f"things: {THINGS[-1]} things", "layers: 4 layers"))
-    depths = [Run(ANSWERS, {"layers": layers}, (f"layers: {layers} layers",)) for layers in LAYERS if layers != 4]
+    depths = [Run(ANSWERS, {"layers": layers}, ("layers: " + ("1 layer" if layers == 1 else f"{layers} layers"),)) for layers in LAYERS if layers != 4]
     return [*eyes, *worlds, both, *depths]
 
 
