@@ -19,7 +19,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "growth.json"
 EYE, ANSWERS = "recipes/mini_chat/vision.toml", "recipes/mini_glm/language.toml"
-THINGS, LAYERS = (30, 75, 150), (1, 2, 4)
+THINGS = (30, 75, 150)
 LENGTH = {EYE: {"steps": 600, "evaluate_every": 150}, ANSWERS: {"steps": 1250, "evaluate_every": 250}}
 DONE = {EYE: "vision.pt", ANSWERS: "language.pt"}  # what a run writes at its end
 SEEN = "train-eval/held/3"  # all of three things that training never showed together
@@ -46,7 +46,8 @@ def runs() -> list[Run]:
     eyes = [Run(EYE, {"things": things}, (f"eye: {things} things",)) for things in THINGS]
     worlds = [Run(ANSWERS, {"things": things}, (f"things: {things} things",)) for things in THINGS[:-1]]
     both = Run(ANSWERS, {}, (f"things: {THINGS[-1]} things", "layers: 4 layers"))
-    depths = [Run(ANSWERS, {"layers": layers}, ("layers: " + ("1 layer" if layers == 1 else f"{layers} layers"),)) for layers in LAYERS if layers != 4]
+    named = {1: "1 layer", 2: "2 layers"}
+    depths = [Run(ANSWERS, {"layers": layers}, (f"layers: {name}",)) for layers, name in named.items()]
     return [*eyes, *worlds, both, *depths]
 
 
