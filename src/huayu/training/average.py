@@ -1,15 +1,17 @@
-"""The mean of a model and of what it became by more training: ``python -m huayu.training.average BEFORE AFTER OUT``.
+"""The mean of several trainings of one model: ``python -m huayu.training.average OUT MODEL MODEL…``.
 
-It often keeps most of what each knows better than the other. Folders with ``model.safetensors``; all else that ``OUT``
-gets is that of ``AFTER``.
+The models share their beginning: one before and after more training, or branches of it with other seeds. Their mean
+often keeps most of what each knows better than the others. Folders with ``model.safetensors``; all else that ``OUT``
+gets is that of the last model.
 
-Source: Wortsman et al., Robust fine-tuning of zero-shot models, 2022, arXiv:2109.01903
+Source: Wortsman et al., Model soups, 2022, arXiv:2203.05482; Robust fine-tuning of zero-shot models, arXiv:2109.01903
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,26 +21,29 @@ from safetensors.torch import load_file, save_file
 WEIGHTS = "model.safetensors"
 
 
-def average(before: Path, after: Path, out: Path) -> Path:
-    """Write the mean of both into ``out`` in the dtypes of ``after``; whole numbers are those of ``after``.
+def average(models: Sequence[Path], out: Path) -> Path:
+    """Write the mean of all into ``out`` in the dtypes of the last one; whole numbers are those of the last one.
 
     Raises ValueError where a tensor is missing in one of them or has another shape, FileExistsError if ``out`` exists.
     """
-    first, second = load_file(before / WEIGHTS), load_file(after / WEIGHTS)
-    different = first.keys() ^ second.keys() or {k for k, v in second.items() if v.shape != first[k].shape}
+    tensors = [load_file(model / WEIGHTS) for model in models]
+    shapes = [{(name, value.shape) for name, value in one.items()} for one in tensors]
+    different = set.union(*shapes) - set.intersection(*shapes)
     if different:
-        raise ValueError(f"not the same model: {', '.join(sorted(different)[:3])} differ")
-    with safe_open(after / WEIGHTS, "pt") as file:
+        raise ValueError(f"not the same model: {', '.join(sorted({name for name, _ in different})[:3])} differ")
+    with safe_open(models[-1] / WEIGHTS, "pt") as file:
         metadata = file.metadata()
-    shutil.copytree(after, out)
-    mean = {name: _mean(first[name], value) for name, value in second.items()}
-    save_file(mean, out / WEIGHTS, metadata)
+    shutil.copytree(models[-1], out)
+    save_file({name: _mean([one[name] for one in tensors]) for name in tensors[-1]}, out / WEIGHTS, metadata)
     return out
 
 
-def _mean(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-    return ((before.double() + after.double()) / 2).to(after.dtype) if after.is_floating_point() else after
+def _mean(values: list[torch.Tensor]) -> torch.Tensor:
+    last = values[-1]
+    if not last.is_floating_point():
+        return last
+    return torch.stack([value.double() for value in values]).mean(0).to(last.dtype)
 
 
 if __name__ == "__main__":
-    print(average(*map(Path, sys.argv[1:4])))
+    print(average([Path(model) for model in sys.argv[2:]], Path(sys.argv[1])))
