@@ -9,6 +9,7 @@ import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,3 +110,20 @@ def test_packed_drawings_load_and_say_who_may_see_them(tmp_path: Path, monkeypat
     monkeypatch.setattr(world, "version", lambda: "another world")
     with pytest.raises(ValueError, match="another version"):
         Sprites.load(path)
+
+
+def test_two_programs_may_pack_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictograms, "PACKAGES", (archive(tmp_path, PACKAGES[0], {"dog": SQUARE}, {"1f436": "dog"}),))
+    save, nested = np.savez_compressed, []
+
+    def while_another_does(*given: Any, **arrays: Any) -> None:
+        if not nested:
+            nested.append(True)
+            pictograms.pack(tmp_path)
+        save(*given, **arrays)
+
+    monkeypatch.setattr(np, "savez_compressed", while_another_does)
+    path = pictograms.pack(tmp_path)
+    assert nested
+    assert len(Sprites.load(path).concept) == 1
+    assert sorted(tmp_path.iterdir()) == sorted([path, *tmp_path.glob("*.tgz")]), "nothing is left over"

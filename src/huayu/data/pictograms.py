@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from huayu.checkpoints.atomic import replacing
 from huayu.data import world
 from huayu.data.pictogram_packages import DROPPED, OLD_NAMES, PACKAGES, Package
 from huayu.data.strangers import OUTSIDE_TEST, OUTSIDE_TRAIN
@@ -179,8 +180,7 @@ def pack(cache_dir: Path = DEFAULT_CACHE, progress: Callable[[int, int, str], No
         if progress:
             progress(number + 1, len(PACKAGES), package.style)
     concept_of, style_of, reserved_of = (np.array(column) for column in zip(*rows, strict=True))
-    aside = path.with_suffix(".part")
-    with aside.open("wb") as file:
+    with replacing(path) as aside, aside.open("wb") as file:
         np.savez_compressed(
             file,
             pixels=np.stack(pixels),
@@ -192,7 +192,6 @@ def pack(cache_dir: Path = DEFAULT_CACHE, progress: Callable[[int, int, str], No
             ink=np.array([p.ink for p in PACKAGES]),
             version=np.array(world.version()),
         )
-    aside.replace(path)
     return path
 
 
