@@ -183,8 +183,11 @@ def test_uses_and_festivals() -> None:
             followed += turn.answer == "它可以用来照明。"
             assert turn.skill != "use" or turn.answer == "它可以用来照明。" or "灯笼" not in turn.question
     assert followed > 10, "it is the lantern"
-    useless = [ask(LONE_DOG, "use", "zh", seed).question for seed in range(40)]
-    assert not any("狗" in question or "它" in question for question in useless), "a dog has no one use"
+    assert answers.use(IDS["banana"], "zh") == "它可以用来吃。"
+    assert answers.use(IDS["banana"], "en") == "It is used for eating."
+    of_dogs = [turn.answer for turn in (ask(LONE_DOG, "use", "zh", seed) for seed in range(40)) if "它" in turn.question]
+    assert len(of_dogs) > 3
+    assert set(of_dogs) == {"它没有特定的用途。"}
 
 
 def test_a_picture_in_several_styles_has_no_style() -> None:
@@ -201,13 +204,6 @@ def test_only_known_things_are_spoken_of() -> None:
         for turn in turns
     )
     assert not [name for name in late if re.search(rf"\b{name}\b" if name.isascii() else name, said)]
-
-
-def test_a_world_without_uses_is_not_asked_for_them() -> None:
-    animals = 15  # the world's first things, which nobody uses
-    scene = Scene(0, (Thing(3, 0, -1, 0.5, 0.5, 0.6),))
-    with pytest.raises(ValueError, match="use"):
-        dialogue(np.random.default_rng(0), scene, weights={"use": 1}, things=animals)
 
 
 def test_languages() -> None:

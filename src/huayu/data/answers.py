@@ -139,11 +139,18 @@ def edible(concept: int, language: str) -> str:
 
 
 def use(concept: int, language: str) -> str:
-    """What it is used for. Raises KeyError for what has no one use."""
+    """What it is used for, if there is one use to tell."""
     if concept == OUTSIDE:
         return fixed("unknown", language)
-    en, zh = USES[CONCEPTS[concept].key]
+    if not useful(concept):
+        return "It has no one use." if language == "en" else "它没有特定的用途。"
+    en, zh = USES.get(CONCEPTS[concept].key, ("eating", "吃"))
     return f"It is used for {en}." if language == "en" else f"它可以用来{zh}。"
+
+
+def useful(concept: int) -> bool:
+    """Whether it has one use that nobody would quarrel with: as a tool, or as food."""
+    return CONCEPTS[concept].key in USES or bool(CONCEPTS[concept].edible)
 
 
 def festival(concept: int, language: str) -> str:

@@ -14,7 +14,7 @@ from huayu.data import answers, world
 from huayu.data.art_styles import common_style
 from huayu.data.layouts import Scene, Thing, extreme, region
 from huayu.data.questions import Asker, tongues
-from huayu.data.uses import FESTIVALS, USES
+from huayu.data.uses import FESTIVALS
 from huayu.data.world import CONCEPTS, OUTSIDE
 
 Language = Literal["zh", "en"]
@@ -194,7 +194,7 @@ class _Maker:
                 return None
         else:
             it = it or (self.focus is not None and self.rng.random() < 0.7)
-        if (it and self.focus is None) or not (it or self.any_askable(skill)):
+        if it and self.focus is None:
             return None
         thing = self.focus if it else self.any_thing()
         concept = thing.concept  # type: ignore[union-attr]
@@ -212,24 +212,19 @@ class _Maker:
         return self.asker.ask(f"{skill}-it" if it else skill, tongue, concept), answer
 
     def passed_over(self, skill: str, concept: int) -> float:
-        """How often it is not asked: most things cannot be eaten and belong to no festival, which must stay open."""
+        """How often it is not asked: most things cannot be eaten, have no use or no festival, which must stay open."""
         if concept == OUTSIDE:
             return 0.0
         entry = CONCEPTS[concept]
         if skill == "edible":
             return 0.0 if entry.edible else 0.45
+        if skill == "use":
+            return 0.0 if answers.useful(concept) else 0.5
         return 0.9 if skill == "festival" and entry.key not in FESTIVALS else 0.0
 
     def askable(self, skill: str, concept: int) -> bool:
         """Whether nobody would quarrel with the answer."""
-        if concept == OUTSIDE:
-            return True
-        entry = CONCEPTS[concept]
-        return {"edible": entry.edible is not None, "use": entry.key in USES}.get(skill, True)
-
-    def any_askable(self, skill: str) -> bool:
-        """Whether it can be asked of anything that is spoken of."""
-        return any(self.askable(skill, concept) for concept in range(self.asker.things))
+        return concept == OUTSIDE or skill != "edible" or CONCEPTS[concept].edible is not None
 
     @property
     def there(self) -> Scene:

@@ -10,7 +10,6 @@ from pathlib import Path
 from huayu.data import answers, questions, world
 from huayu.data import wordings_unknown as unknowns
 from huayu.data.art_styles import STYLES
-from huayu.data.uses import USES
 
 SPECIAL = ("<pad>", "<unk>", "<mask>", "<sep>", "</n>", "</_>", "<s>", "</s>", "<root>", "<ans>", "<option>", "<eod>")
 FIELDS = (
@@ -81,8 +80,7 @@ def texts(tongue: str) -> Iterator[str]:
         yield answers.category(pair[1], tongue)
         yield answers.which_picture(pair[1], False, False, tongue)
         yield answers.festival(pair[1], tongue)
-        if world.CONCEPTS[pair[1]].key in USES:
-            yield answers.use(pair[1], tongue)
+        yield answers.use(pair[1], tongue)
     for skill in answers.FIXED:
         yield answers.fixed(skill, tongue)
     for number in range(len(STYLES)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# key: (English after "used for", Chinese after 可以用来). Things that are not here have no one use.
+# key: (English after "used for", Chinese after 可以用来). What can be eaten is for that; other things have no one use.
 USES: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("car", "bus"), ("carrying people", "载人")),
     "truck": ("carrying goods", "运货"),
