@@ -170,6 +170,23 @@ def test_small_models_are_asked_for_a_thing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("prompt", "answer", "fits"),
+    [
+        ("左边一只狗，右边一只猫", "图里有一只狗和一只猫。", True),
+        ("左边一只狗，右边一只猫", "图里有一只狗。", False),
+        ("a dog and a cat, blue background", "There are a dog and a cat in the picture.", True),
+        ("a dog and a cat, blue background", "There are a dog and a bird in the picture.", False),
+        ("a dog and a cat", "I do not know.", False),
+    ],
+)
+def test_small_models_are_asked_what_there_is_of_two_things(prompt: str, answer: str, fits: bool) -> None:
+    question = "图里都有什么？" if prompt[0] == "左" else "What are all the things in the picture?"
+    assert looking.question_for(prompt, small=True) == question
+    assert prompt in looking.question_for(prompt, small=False)
+    assert looking.verdict_on(answer, prompt, "mini", small=True).allowed is fits
+
+
+@pytest.mark.parametrize(
     ("answer", "thing", "language", "another"),
     [
         ("有，图里有一只狗。", "猫", "zh", True),

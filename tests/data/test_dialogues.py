@@ -185,7 +185,9 @@ def test_uses_and_festivals() -> None:
     assert followed > 10, "it is the lantern"
     assert answers.use(IDS["banana"], "zh") == "它可以用来吃。"
     assert answers.use(IDS["banana"], "en") == "It is used for eating."
-    of_dogs = [turn.answer for turn in (ask(LONE_DOG, "use", "zh", seed) for seed in range(40)) if "它" in turn.question]
+    of_dogs = [
+        turn.answer for turn in (ask(LONE_DOG, "use", "zh", seed) for seed in range(40)) if "它" in turn.question
+    ]
     assert len(of_dogs) > 3
     assert set(of_dogs) == {"它没有特定的用途。"}
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from huayu.chat.model import ChatModel
 from huayu.chat.options import ChatOptions
+from huayu.data import paint_pairs
 from huayu.runtime.language import language_of
 from huayu.types import Verdict
 
@@ -18,6 +19,8 @@ _A = re.compile("^一[个只条张朵棵辆头匹本把座架艘杯颗]")
 # Answers are read by their first sentence: no before yes, since 没有 holds 有.
 _NO = {"zh": re.compile("没|不是|不能|不在|否|无"), "en": re.compile(r"\b(no|not|none|cannot)\b|n't", re.IGNORECASE)}
 _YES = {"zh": re.compile("有|是|对|能"), "en": re.compile(r"\b(yes|there (is|are)|it is|correct)\b", re.IGNORECASE)}
+
+_LISTED = {"zh": "图里都有什么？", "en": "What are all the things in the picture?"}
 
 BRIEFLY = ChatOptions(search="greedy", max_new_tokens=64)
 
@@ -34,15 +37,23 @@ def looker(chat: ChatModel) -> Callable[[Image.Image, str], Verdict]:
 
 
 def question_for(prompt: str, *, small: bool) -> str:
-    """Whether the picture shows the prompt, asked in the prompt's language; of a ``small`` model only for the thing."""
+    """Whether the picture shows the prompt, asked in the prompt's language.
+
+    A ``small`` model is asked only for the thing; of two things, what there is.
+    """
+    if small and paint_pairs.parse(prompt):
+        return _LISTED[language_of(prompt)]
     return question_about(thing_of(prompt) if small else prompt, language_of(prompt))
 
 
 def verdict_on(answer: str, prompt: str, name: str, *, small: bool) -> Verdict:
     """What the answer of the model ``name`` to :func:`question_for` says of the picture."""
     language = language_of(prompt)
+    pair = paint_pairs.parse(prompt) if small else None
     said = read_answer(answer, language)
-    if small and said and names_another(answer, thing_of(prompt), language):
+    if pair is not None:
+        said = said is not None and all(_core(thing_of(part), language) in answer.lower() for part in pair[:2])
+    elif small and said and names_another(answer, thing_of(prompt), language):
         said = False
     score = {True: 1.0, None: 0.5, False: 0.0}[said]
     return Verdict(said is True, "look", score, f"{name}：{answer}", f"{name}: {answer}")
@@ -57,8 +68,12 @@ def thing_of(prompt: str) -> str:
 def names_another(answer: str, thing: str, language: str) -> bool:
     """Whether a yes goes on about something else, as small models do: 有，图里有一只狗。 of a cat."""
     named = re.search("有.*有(.+)" if language == "zh" else r"there (?:is|are) (.+)", answer, re.IGNORECASE)
-    core = thing[-1:] if language == "zh" else thing.split()[-1]
-    return named is not None and core.lower() not in named[1].lower()
+    return named is not None and _core(thing, language) not in named[1].lower()
+
+
+def _core(thing: str, language: str) -> str:
+    """What its name cannot do without."""
+    return thing[-1:] if language == "zh" else thing.split()[-1].lower()
 
 
 def question_about(thing: str, language: str) -> str:

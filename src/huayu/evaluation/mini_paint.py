@@ -1,7 +1,6 @@
 """Task "mini-paint": does a picture show what was asked for, in both languages, also in new combinations?
 
-Every prompt goes through :class:`huayu.paint.Painter`, as a user's would; the safety checks are off. One of the judges
-is huayu-chat-mini, which learned from real drawings and never saw a painted one.
+Every prompt goes through :class:`huayu.paint.Painter`, as a user's would; the safety checks are off.
 """
 
 from __future__ import annotations
@@ -14,16 +13,17 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from huayu.chat import ChatModel, load_chat
 from huayu.checkpoints.atomic import write_text
-from huayu.data import answers, paintings, pictograms, world
+from huayu.data import paintings, pictograms, world
 from huayu.data.art_styles import STYLES
 from huayu.data.paint_captions import LANGUAGES, Order, caption, plain
+from huayu.evaluation.paint_judges import COLUMNS, judge
+from huayu.evaluation.paint_pairs import judged_pairs
 from huayu.evaluation.sheets import sheet, small_sheet
 from huayu.paint import Painter, load_paint
 from huayu.runtime.language import say
@@ -38,10 +38,9 @@ KINDS = {
     "new style": ("style new for the thing", "未见过的画风组合"),
     "new background": ("colour new for the thing", "未见过的背景组合"),
 }
+PAIRS = ("two things side by side", "左右两样东西")
 SEEDS = 6  # pictures of one prompt that tell how much a seed changes
 APART = 8.0  # mean levels of 255 by which two pictures of one thing are different ones
-COLUMNS = ("nearest top-1", "nearest top-5", "named", "background", "style")
-QUESTION, BATCH = "What is this?", 16
 
 
 @dataclass(frozen=True)
@@ -108,36 +107,6 @@ def variety(pixels: np.ndarray) -> dict[str, float]:
     return {"different": float((~earlier).sum(1).mean()), "apart": float(pairs.mean())}
 
 
-def background_of(pixels: np.ndarray) -> np.ndarray:
-    """(N, P, P, 3) → (N,) the nearest background colour of the middle of the four corners."""
-    corners = np.median(pixels[:, [1, 1, -2, -2], [1, -2, 1, -2]].astype(np.float32), axis=1)
-    colours = np.array([colour for _, _, colour in world.BACKGROUNDS], np.float32)
-    return np.square(corners[:, None] - colours).sum(-1).argmin(1)
-
-
-def named(chat: ChatModel, pixels: np.ndarray, concepts: list[int]) -> list[bool]:
-    """Whether the chat model, asked what each of pixels (N, P, P, 3) shows, names that thing."""
-    said = []
-    for start in track(range(0, len(pixels), BATCH), "asking", console=Console(stderr=True)):
-        pictures = [Image.fromarray(picture) for picture in pixels[start : start + BATCH]]
-        said += chat.ask_batch([(picture, QUESTION, None) for picture in pictures], batch_size=BATCH)
-    return [reply.text == answers.name([c], "en") for reply, c in zip(said, concepts, strict=True)]
-
-
-def judge(pixels: np.ndarray, asked: list[Asked], pictures: np.ndarray, chat: ChatModel) -> dict[str, list[bool]]:
-    """What is right about each picture, by column."""
-    concepts = [a.order.concept for a in asked]
-    near = paintings.nearest(pixels, pictures, [a.order.shown[2] for a in asked])
-    alike = paintings.nearest_style(pixels, pictures, [a.order.shown for a in asked])
-    return {
-        "nearest top-1": [r[0] == c for r, c in zip(near, concepts, strict=True)],
-        "nearest top-5": [c in r[:5] for r, c in zip(near, concepts, strict=True)],
-        "named": named(chat, pixels, concepts),
-        "background": [b == a.order.shown[2] for b, a in zip(background_of(pixels).tolist(), asked, strict=True)],
-        "style": [s == a.order.shown[1] for s, a in zip(alike, asked, strict=True)],
-    }
-
-
 def painted(painter: Painter, asked: list[Asked]) -> tuple[np.ndarray, float]:
     """Pictures (N, 64, 64, 3), one for each prompt, and the seconds that one takes in a warm process."""
     pixels, seconds = [], []
@@ -167,7 +136,7 @@ def _table(figures: dict[str, dict[str, float]], name: str, seconds: float) -> T
         table.add_column(head, justify="right" if number else "left")
     for kind, row in figures.items():
         key, _, language = kind.rpartition(" ")
-        label = f"{say(*KINDS[key])} {language}" if key in KINDS else kind
+        label = f"{say(*KINDS.get(key, PAIRS))} {language}" if language in LANGUAGES else kind
         table.add_row(label, f"{row['n']:.0f}", *(f"{row[column]:.0%}" for column in COLUMNS))
     return table
 
@@ -179,7 +148,7 @@ def _real(pictures: np.ndarray, chat: ChatModel, limit: int | None) -> dict[str,
         Order(c, s, int(rng.integers(len(world.BACKGROUNDS)))) for c in range(len(pictures)) for s in range(len(STYLES))
     ][:limit]
     pixels = np.stack([pictures[order.shown][int(rng.integers(paintings.VARIANTS))] for order in orders])
-    rights = judge(pixels, [Asked("real", "", order, "", 0) for order in orders], pictures, chat)
+    rights = judge(pixels, orders, pictures, chat)
     return {"n": len(orders), **{name: float(np.mean(right)) for name, right in rights.items()}}
 
 
@@ -207,13 +176,14 @@ def evaluate(model: str | None, limit: int | None, output: Path | None) -> dict[
     pixels, seconds = painted(painter, asked)
     seeded = by_seeds(limit)
     varied, _ = painted(painter, seeded)
-    rights = judge(pixels, asked, pictures, chat)
+    rights = judge(pixels, [a.order for a in asked], pictures, chat)
     figures: dict[str, dict[str, float]] = {}
     for kind in KINDS:
         for language in LANGUAGES:
             rows = [i for i, a in enumerate(asked) if (a.kind, a.language) == (kind, language)]
             means = {name: float(np.mean([right[i] for i in rows])) for name, right in rights.items()}
             figures[f"{kind} {language}"] = {"n": len(rows), **means}
+    figures |= judged_pairs(painter, chat, pictures, limit or 100)
     figures["real pictures"] = _real(pictures, chat, limit)
     Console().print(_table(figures, painter.name, seconds))
     seeds = variety(varied)

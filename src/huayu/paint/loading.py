@@ -91,7 +91,7 @@ def open_diffusers(source: Source, dtype: torch.dtype) -> Any:
 
     Its safety checker, which would hand out black pictures without a word, is left to the guard.
     """
-    from huayu.paint.pipelines import auto_pipeline
+    from huayu.paint.diffusers_backend import auto_pipeline
 
     try:
         with _without_bars():

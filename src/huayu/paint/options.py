@@ -90,7 +90,8 @@ class PaintOptions:
 class Facts:
     """What a model declares. ``sizes`` empty: any multiple of 8. ``exact``: it has the published procedure.
 
-    ``batch_size``: how many pictures are usually painted together.
+    ``batch_size``: how many pictures are usually painted together. ``one_thing``: it paints one thing at a time; two
+    that a prompt asks for are painted apart and set together.
     """
 
     size: Size
@@ -100,6 +101,7 @@ class Facts:
     scheduler: str | None = None
     exact: bool = False
     batch_size: int = 1
+    one_thing: bool = False
 
 
 @dataclass(frozen=True)

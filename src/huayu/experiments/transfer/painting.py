@@ -159,7 +159,7 @@ class PaintStage:
         }
 
     def _judged(self, module: nn.Module, captions: list[str], shift: Tensor | float = 0.0) -> dict[str, float]:
-        from huayu.evaluation.mini_paint import background_of
+        from huayu.evaluation.paint_judges import background_of
 
         pixels = []
         for start in range(0, len(captions), 32):

@@ -17,7 +17,10 @@ CHANNELS = 48  # of a latent
 GRID = 8  # latents a side
 HIDDEN = 1152  # of the canvas head
 GROUNDS = 8  # colours that it spreads
-DEFAULTS = {"num_inference_steps": 10, "guidance_scale": 1.0, "sizes": [[paintings.SIDE] * 2], "scheduler": "ddim"}
+DEFAULTS = {
+    "num_inference_steps": 10, "guidance_scale": 1.0, "sizes": [[paintings.SIDE] * 2], "scheduler": "ddim",
+    "one_thing": True,
+}  # fmt: skip
 
 
 def text_config(vocab_size: int) -> CpmBeeConfig:
