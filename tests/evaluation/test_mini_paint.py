@@ -13,8 +13,9 @@ from PIL import Image
 
 from huayu.chat import load_chat
 from huayu.data import art_styles, paintings, world
-from huayu.data.paint_captions import Order
-from huayu.evaluation import mini_paint
+from huayu.data.paint_captions import LANGUAGES, Order
+from huayu.evaluation import mini_paint, paint_judges, paint_pairs
+from huayu.paint.beside import together
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -41,10 +42,14 @@ def judged(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
     def run(change: Any) -> dict[str, dict[str, float]]:
         asked = mini_paint.prompts(4) + mini_paint.by_seeds(4)
-        wanted = {(a.prompt, a.seed): pictures[change(a.order).shown][a.seed % 2] for a in asked}
+        wanted = {(a.prompt, a.seed): Image.fromarray(pictures[change(a.order).shown][a.seed % 2]) for a in asked}
+        for language in LANGUAGES:
+            for number, (prompt, *orders) in enumerate(paint_pairs.pair_prompts(language, 4)):
+                first, second = (Image.fromarray(pictures[change(order).shown][0]) for order in orders)
+                wanted[prompt, paint_pairs.FIRST_SEED + number] = together(first, second, upright=False)
 
         def paint(prompt: str, seed: int) -> Any:
-            return SimpleNamespace(images=[Image.fromarray(wanted[prompt, seed])])
+            return SimpleNamespace(images=[wanted[prompt, seed]])
 
         monkeypatch.setattr(mini_paint, "load_paint", lambda *a, **k: SimpleNamespace(paint=paint, name="fake"))
         monkeypatch.setattr(mini_paint.paintings, "load", lambda folder: pictures)
@@ -98,4 +103,4 @@ def test_the_chat_model_names_what_is_painted() -> None:
     dog = np.asarray(Image.open(EXAMPLES / "dog.png").convert("RGB"))
     ids = world.concept_ids()
     chat = load_chat("huayu-chat-mini", device="cpu")
-    assert mini_paint.named(chat, np.stack([dog, dog]), [ids["dog"], ids["cat"]]) == [True, False]
+    assert paint_judges.named(chat, np.stack([dog, dog]), [ids["dog"], ids["cat"]]) == [True, False]

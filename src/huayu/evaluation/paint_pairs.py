@@ -25,6 +25,7 @@ WORDINGS = {
         "{one} and {two} on a {ground} background",
     ),
 }
+FIRST_SEED = 2000
 QUESTION = {"zh": "图里都有什么？", "en": "What are all the things in the picture?"}
 
 
@@ -54,7 +55,7 @@ def judged_pairs(painter: Painter, chat: ChatModel, pictures: np.ndarray, count:
     for language in LANGUAGES:
         asked = pair_prompts(language, count)
         images = [
-            painter.paint(text, seed=2000 + number).images[0]
+            painter.paint(text, seed=FIRST_SEED + number).images[0]
             for number, (text, _, _) in enumerate(track(asked, "painting", console=Console(stderr=True)))
         ]
         wholes = [image.convert("RGB").resize((2 * SIDE, 2 * SIDE)) for image in images]
