@@ -91,3 +91,12 @@ def test_every_row_is_seen_once(runs: dict[int, Path], rows: Path) -> None:
             for line in (runs[2] / name / f"rows-{rank}.jsonl").read_text("utf-8").splitlines()
         ]
         assert sorted(seen) == every
+
+
+@pytest.mark.parametrize(("processes", "late"), [(1, "late\n"), (2, "")])
+def test_one_of_several_ends_at_once(processes: int, late: str) -> None:
+    """Threads of the group outlive it, and must not meet an interpreter that is going."""
+    program = "import atexit; atexit.register(print, 'late'); from huayu.cli.main import main; main(['--version'])"
+    given = {**os.environ, "WORLD_SIZE": str(processes)}
+    done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split("\n", 1)[1]) == (0, late), done.stderr

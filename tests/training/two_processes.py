@@ -6,11 +6,14 @@ one process it gives what theirs is compared with.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -19,7 +22,7 @@ from torch.distributed.tensor import DTensor
 
 from huayu.training.finetune.stage import FinetuneStage
 from huayu.training.loop import LoopSettings, train
-from huayu.training.sharding import world_size
+from huayu.training.sharding import end, world_size
 
 RANK = int(os.environ.get("RANK", "0"))
 RUNS = {
@@ -83,9 +86,10 @@ def main(model: str, rows: str, pictures: str, output: str) -> None:
             made = {"model": model, "data": rows, "pictures": pictures, "split": 0.0, "asks": 0, **changes}
             notes = where / f"rows-{RANK}.jsonl"
             if (name, sharding) == ("recomputed", "full"):
+                stopping = LoopSettings(output=str(where), device="cpu", **{**loop, "save_minutes": 0.0})
                 try:
-                    stopping = LoopSettings(output=str(where), device="cpu", **{**loop, "save_minutes": 0.0})
-                    train(Watched(notes, stops=True, **made), stopping)
+                    with patch("os.fsync", lambda _: time.sleep(1)):  # a slow disk: the other one is back before
+                        train(Watched(notes, stops=True, **made), stopping)
                     raise AssertionError("it was to stop")
                 except KeyboardInterrupt:
                     print(f"process {RANK} stopped", flush=True)
@@ -95,4 +99,6 @@ def main(model: str, rows: str, pictures: str, output: str) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(500, exit=True)  # where one waits for the other for ever, say where
     main(*sys.argv[1:])
+    end(0)

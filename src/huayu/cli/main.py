@@ -144,8 +144,13 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; always ends in SystemExit."""
-    sys.exit(_run(arguments))
+    """Run the command line; ends in SystemExit, and one of torchrun's processes at once."""
+    code = _run(arguments)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        from huayu.training.sharding import end
+
+        end(code)
+    sys.exit(code)
 
 
 def _run(arguments: list[str] | None) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from huayu.errors import ModelError
 from huayu.training.ema import Average
-from huayu.training.sharding import shared_like, whole
+from huayu.training.sharding import Team, shared_like, whole
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -130,3 +130,15 @@ class Learner:
             for at, found in state["state"].items()
         }
         return {**state, "state": each}
+
+
+def resume_together(learner: Learner, path: Path, team: Team) -> int:
+    """The step to go on from, the same in all processes. Raises ModelError where they do not share the folder."""
+    team.wait()  # the first may still be writing, where a run that was broken off goes on at once
+    start = learner.resume(path)
+    if team.same(start) != start:
+        raise ModelError(
+            f"Process {team.rank} sees another checkpoint than the first one: {path.parent} must be one for all.",
+            f"进程 {team.rank} 看到的检查点与首个进程不同：各进程须共用文件夹 {path.parent}。",
+        )
+    return start

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
-from huayu.training.checkpoint import Best, Learner, base_of, take_up, trained_state
+from huayu.training.checkpoint import Best, Learner, base_of, resume_together, take_up, trained_state
 from huayu.training.ema import Average
 from huayu.training.journal import Journal, Sample, progress
 from huayu.training.recompute import recompute
@@ -109,7 +109,7 @@ def _train(stage: Stage, settings: LoopSettings, team: Team) -> Path:
     groups = _parameter_groups(named, settings, factors)
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2), eps=1e-9)
     learner = Learner(named, optimizer, Average(named, settings.ema), Best(folder / "best.pt"), base)
-    start, saved = learner.resume(folder / "checkpoint.pt"), time.monotonic()
+    start, saved = resume_together(learner, folder / "checkpoint.pt", team), time.monotonic()
     journal = Journal(folder, start, tensorboard=settings.tensorboard) if team.first else None
     look = _Look(stage, settings, team, learner, plain)
     ended = settings.patience > 0 and learner.best.stood >= settings.patience
