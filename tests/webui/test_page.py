@@ -101,6 +101,17 @@ def paint_tab(page: Page) -> None:
     page.wait_for_selector("#prompt textarea")
 
 
+def wish(page: Page, label: str, value: str) -> None:
+    """Fill a field of the options. Just after they open the page may still put what the field begins with."""
+    field = page.get_by_label(label).first
+    for _ in range(20):
+        field.fill(value)
+        page.wait_for_timeout(500)
+        if field.input_value() == value:
+            return
+    raise AssertionError(f"{label} does not stay {value}")
+
+
 def paint(page: Page, prompt: str) -> None:
     page.fill("#prompt textarea", prompt)
     page.press("#prompt textarea", "Enter")
@@ -143,7 +154,7 @@ def test_stop(open_page: OpenPage) -> None:
     page.click("#talk-options > button")
     page.get_by_label("Model").first.click()
     page.get_by_role("option").nth(1).click()
-    page.get_by_label("Longest answer").fill("8000")
+    wish(page, "Longest answer", "8000")
     page.set_input_files("#box input[type=file]", EXAMPLES / "dog.png")
     page.wait_for_selector("#box .thumbnails img")
     page.fill("#box textarea", "what is this?")
@@ -193,7 +204,7 @@ def test_paint_look_and_talk_about_it(open_page: OpenPage, picture: Take) -> Non
     page = open_page()
     paint_tab(page)
     page.click("#paint-options > button")
-    page.get_by_label("Seed").fill("7")
+    wish(page, "Seed", "7")
     page.get_by_label("Let the chat model look").check()
     page.click("#paint-options > button")
     page.get_by_text("cartoon").click()
@@ -212,8 +223,8 @@ def test_candidates_with_scores_and_without(open_page: OpenPage) -> None:
     page = open_page("zh-CN")
     paint_tab(page)
     page.click("#paint-options > button")
-    page.get_by_label("张数").first.fill("1")
-    page.get_by_label("候选数").first.fill("3")
+    wish(page, "张数", "1")
+    wish(page, "候选数", "3")
     paint(page, "一个红苹果")
     assert re.search(r"得分\s+-?[\d.]+ \(候选 -?[\d.]+ · -?[\d.]+ · -?[\d.]+\)", page.inner_text("#about"))
     page.wait_for_function("document.querySelectorAll('#gallery .caption-label').length === 1")  # previews fade out
@@ -238,7 +249,7 @@ def test_chinese_page_and_the_switch(open_page: OpenPage, picture: Take) -> None
     paint(page, "一个红苹果")
     picture(page, "paint_zh")
     page.click("#paint-options > button")
-    page.get_by_label("种子").fill("11")
+    wish(page, "种子", "11")
     page.click("#switch-language")
     page.wait_for_url(lambda url: not url.endswith("/zh"))
     page.wait_for_selector("#box textarea")
