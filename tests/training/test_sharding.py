@@ -93,10 +93,19 @@ def test_every_row_is_seen_once(runs: dict[int, Path], rows: Path) -> None:
         assert sorted(seen) == every
 
 
-@pytest.mark.parametrize(("processes", "late"), [(1, "late\n"), (2, "")])
-def test_one_of_several_ends_at_once(processes: int, late: str) -> None:
+def test_processes_with_folders_of_their_own_are_told(runs: dict[int, Path]) -> None:
+    for rank in (0, 1):
+        assert "must be one folder for all" in (runs[2] / f"apart-{rank}" / "refused.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("processes", "trained", "late"),
+    [(1, "huayu.training.sharding", "late\n"), (2, "huayu.training.sharding", ""), (2, "huayu", "late\n")],
+)
+def test_one_of_several_that_trained_ends_at_once(processes: int, trained: str, late: str) -> None:
     """Threads of the group outlive it, and must not meet an interpreter that is going."""
-    program = "import atexit; atexit.register(print, 'late'); from huayu.cli.main import main; main(['--version'])"
+    program = f"import atexit, {trained}; from huayu.cli.main import main"
+    program += "; atexit.register(print, 'late'); main(['--version'])"
     given = {**os.environ, "WORLD_SIZE": str(processes)}
     done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.split("\n", 1)[1]) == (0, late), done.stderr

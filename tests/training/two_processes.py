@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from huayu.errors import ModelError
 from huayu.training.finetune.stage import FinetuneStage
 from huayu.training.loop import LoopSettings, train
 from huayu.training.sharding import end, world_size
@@ -95,7 +97,21 @@ def main(model: str, rows: str, pictures: str, output: str) -> None:
                     print(f"process {RANK} stopped", flush=True)
             train(Watched(notes, **made), LoopSettings(output=str(where), device="cpu", **loop))
     if world_size() > 1:
+        _apart(model, rows, pictures, Path(output))
         dist.destroy_process_group()
+
+
+def _apart(model: str, rows: str, pictures: str, output: Path) -> None:
+    """Each process with a folder of its own, of which one holds a checkpoint."""
+    where = output / f"apart-{RANK}"
+    where.mkdir()
+    if RANK == 0:
+        shutil.copy(output / "full-full" / "checkpoint.pt", where)
+    stage = FinetuneStage(model=model, data=rows, pictures=pictures, split=0.0, asks=0, method="full")
+    try:
+        train(stage, LoopSettings(output=str(where), device="cpu", steps=3, batch_size=2, learning_rate=1e-3))
+    except ModelError as refused:
+        (where / "refused.txt").write_text(refused.en, "utf-8")
 
 
 if __name__ == "__main__":

@@ -144,12 +144,11 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; ends in SystemExit, and one of torchrun's processes at once."""
+    """Run the command line; ends in SystemExit, and where several processes trained, at once."""
     code = _run(arguments)
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        from huayu.training.sharding import end
-
-        end(code)
+    sharding = sys.modules.get("huayu.training.sharding")
+    if sharding and sharding.world_size() > 1:
+        sharding.end(code)
     sys.exit(code)
 
 

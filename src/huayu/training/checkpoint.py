@@ -136,9 +136,9 @@ def resume_together(learner: Learner, path: Path, team: Team) -> int:
     """The step to go on from, the same in all processes. Raises ModelError where they do not share the folder."""
     team.wait()  # the first may still be writing, where a run that was broken off goes on at once
     start = learner.resume(path)
-    if team.same(start) != start:
+    if team.sum([float(start != team.same(start))])[0]:  # all leave, or the others would wait for those that did
         raise ModelError(
-            f"Process {team.rank} sees another checkpoint than the first one: {path.parent} must be one for all.",
-            f"进程 {team.rank} 看到的检查点与首个进程不同：各进程须共用文件夹 {path.parent}。",
+            f"The processes see different checkpoints: {path.parent} must be one folder for all of them.",
+            f"各进程看到的检查点不同：须共用同一个文件夹 {path.parent}。",
         )
     return start
